@@ -1,0 +1,156 @@
+"""What an environment shows and what may be done in it.
+
+Specs are plain data: they know nothing of Spark or TensorFlow, travel as JSON inside a saved
+model and take part in the digest of everything that is built from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlbake.errors import SpecError, nearest
+
+
+def _identifier(name: str, what: str) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise SpecError(f"{what} name {name!r} is not an identifier: use letters, digits and underscores.")
+    return name
+
+
+def _names(values: Iterable[str], what: str, least: int) -> tuple[str, ...]:
+    names = tuple(values)
+    wrong = [n for n in names if not isinstance(n, str) or not n]
+    if wrong:
+        raise SpecError(f"{what}: {wrong[0]!r} is not a non-empty string.")
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise SpecError(f"{what}: {twice!r} is named twice.")
+    if len(names) < least:
+        raise SpecError(f"{what}: needs at least {least} values, got {len(names)}.")
+    return names
+
+
+@dataclass(frozen=True)
+class Number:
+    """A real-valued feature, finite, within [low, high] where given."""
+
+    name: str
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        _identifier(self.name, "feature")
+        if not self.low < self.high:
+            raise SpecError(f"feature {self.name!r}: low {self.low} is not below high {self.high}.")
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A yes-or-no feature, logged as a boolean."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        _identifier(self.name, "feature")
+
+
+@dataclass(frozen=True, init=False)
+class Category:
+    """A feature that takes one of a known set of strings."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def __init__(self, name: str, values: Iterable[str]) -> None:
+        object.__setattr__(self, "name", _identifier(name, "feature"))
+        object.__setattr__(self, "values", _names(values, f"feature {name!r}", least=1))
+
+
+Feature = Number | Binary | Category
+
+
+@dataclass(frozen=True, init=False)
+class Discrete:
+    """One choice out of named actions. Stored as the index, shown as the name."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, names: Iterable[str]) -> None:
+        object.__setattr__(self, "names", _names(names, "Discrete action", least=2))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, action: str | int) -> int:
+        """The index of an action given by name or index.
+
+        Raises:
+            SpecError: there is no such action; the message names the nearest.
+        """
+        if isinstance(action, str):
+            if action in self.names:
+                return self.names.index(action)
+            raise SpecError(f"unknown action {action!r}. {nearest(action, self.names)}")
+        if 0 <= action < len(self.names):
+            return int(action)
+        raise SpecError(f"unknown action index {action}: there are {len(self.names)} actions, counted from 0.")
+
+
+@dataclass(frozen=True, init=False)
+class Continuous:
+    """A vector of real numbers, each within its own [low, high]."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    names: tuple[str, ...]
+
+    def __init__(self, low: Sequence[float], high: Sequence[float], names: Iterable[str]) -> None:
+        object.__setattr__(self, "low", tuple(float(x) for x in low))
+        object.__setattr__(self, "high", tuple(float(x) for x in high))
+        object.__setattr__(self, "names", _names(names, "Continuous action", least=1))
+        if not len(self.low) == len(self.high) == len(self.names):
+            raise SpecError("Continuous action: low, high and names differ in length.")
+        for name, low_, high_ in zip(self.names, self.low, self.high, strict=True):
+            if not (math.isfinite(low_) and math.isfinite(high_) and low_ < high_):
+                raise SpecError(f"Continuous action {name!r}: [{low_}, {high_}] is not a finite interval.")
+
+
+@dataclass(frozen=True, init=False)
+class MultiDiscrete:
+    """One choice out of each of several named sets, made at once."""
+
+    sets: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __init__(self, sets: Mapping[str, Iterable[str]]) -> None:
+        checked = tuple(
+            (_identifier(n, "action set"), _names(v, f"action set {n!r}", least=2)) for n, v in sets.items()
+        )
+        if not checked:
+            raise SpecError("MultiDiscrete action: needs at least one set.")
+        object.__setattr__(self, "sets", checked)
+
+
+Action = Discrete | Continuous | MultiDiscrete
+
+_KINDS: dict[str, type] = {c.__name__: c for c in (Number, Binary, Category, Discrete, Continuous, MultiDiscrete)}
+
+
+def to_json(spec: Feature | Action) -> dict[str, Any]:
+    """A spec as JSON-ready data. `from_json` is the inverse."""
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(spec).items()}
+    if isinstance(spec, Number):
+        fields = {k: v for k, v in fields.items() if not (isinstance(v, float) and math.isinf(v))}
+    if isinstance(spec, MultiDiscrete):
+        fields = {"sets": {name: list(values) for name, values in spec.sets}}
+    return {"kind": type(spec).__name__, **fields}
+
+
+def from_json(data: Mapping[str, Any]) -> Any:
+    """The spec that `to_json` wrote."""
+    fields = {k: v for k, v in data.items() if k != "kind"}
+    if data.get("kind") not in _KINDS:
+        raise SpecError(f"unknown spec kind {data.get('kind')!r}. {nearest(str(data.get('kind')), _KINDS)}")
+    return _KINDS[data["kind"]](**fields)

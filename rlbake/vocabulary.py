@@ -1,0 +1,67 @@
+"""Every column, tag and label that crosses a stage, spelled once.
+
+The terms are TF-Agents'. An environment is one decision-maker's world, a timestep is one
+decision in it, and the reward on a row is what followed that row's action. A trajectory row
+is one transition: timestep t joined with what the environment looked like at t + 1.
+
+Types are Spark SQL's; "by spec" means that the application's specs decide.
+"""
+
+# --- identity and time -------------------------------------------------------------------
+DS = "ds"  # string: UTC start of the window in which the row was completed, ISO 8601
+ENV_ID = "env_id"  # string: the application's key columns, joined
+EPISODE = "episode"  # timestamp: of the episode's first decision
+TIMESTAMP = "timestamp"  # timestamp: of the decision
+NEXT_TIMESTAMP = "next_timestamp"  # timestamp: of the decision's successor; NULL if terminated
+TIME_GAP = "time_gap"  # double: seconds from timestamp to next_timestamp; NULL if terminated
+
+# --- what was seen, done and earned ------------------------------------------------------
+OBSERVATION = "observation"  # struct<feature: float | boolean | string>: as logged
+NEXT_OBSERVATION = "next_observation"  # same struct; NULL only when terminated
+ACTION = "action"  # by spec: int, array<int> or array<float>; NULL on a final observation
+NEXT_ACTION = "next_action"  # same type; NULL at an end
+ACTION_MASK = "action_mask"  # array<boolean>: allowed actions; NULL = all
+NEXT_ACTION_MASK = "next_action_mask"  # array<boolean>; NULL = all
+LOG_PROBABILITY = "log_probability"  # float: of the logged action when logged; NULL = unknown
+METRICS = "metrics"  # struct<metric: float>: outcomes attributed to this decision
+REWARD = "reward"  # double: sum of metrics weighted by the application's reward
+DISCOUNT = "discount"  # float: 0 if terminated, else 1; the agent's gamma multiplies it
+STEP_TYPE = "step_type"  # int: FIRST or MID, of the timestep
+NEXT_STEP_TYPE = "next_step_type"  # int: MID or LAST, of its successor
+END = "end"  # string: one of ENDS
+POLICY_VERSION = "policy_version"  # string: who decided; NULL = unknown
+
+# --- TF-Agents' StepType -----------------------------------------------------------------
+FIRST, MID, LAST = 0, 1, 2
+
+# --- the ends of an episode; an open timestep has none of them yet --------------------------
+NOT_ENDED = "none"
+TERMINATED = "terminated"  # the world ended: nothing to bootstrap from
+TRUNCATED = "truncated"  # we stopped looking: bootstraps from the final observation
+ENDS = (NOT_ENDED, TERMINATED, TRUNCATED)
+
+# --- values of policy_version that are not a model version -------------------------------
+RANDOM_POLICY = "random"
+RULES_POLICY = "rules"
+
+# --- decisions: what scoring and serving write -------------------------------------------
+ACTION_INDEX = "action_index"  # int: index of the chosen action; ACTION holds its name there
+DECISION_ID = "decision_id"  # string: names one decision, the same when it is made again
+
+# --- tables below <tables>/<application>/ -------------------------------------------------
+TIMESTEPS_TABLE = "timesteps"
+OPEN_TABLE = "open"
+TRAJECTORIES_TABLE = "trajectories"
+SCORES_TABLE = "scores"
+
+# --- MLflow tags -------------------------------------------------------------------------
+TAG_APPLICATION = "rlbake.application"
+TAG_STAGE = "rlbake.stage"
+TAG_WINDOW = "rlbake.window"
+TAG_FAILURE = "rlbake.failure"
+TAG_GIT_DIRTY = "rlbake.git_dirty"
+
+# --- registry aliases --------------------------------------------------------------------
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
