@@ -1,0 +1,39 @@
+# `make train` and `make test` do all the set-up there is; `make help` lists the rest.
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help setup train test lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+train: setup ## train an agent on the shipped cartpole application, from logs to a registered model
+	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e train --env-manager local
+
+test: setup ## every test
+	@$(BIN)/python -m pytest
+
+lint: setup ## style, types and the import contract
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## the ratios of benchmarks/README.md, measured again
+	@$(BIN)/python -m benchmarks
+
+setup: $(INSTALLED) ## .venv with every pin, and Java for Spark
+	@sh scripts/ensure_java.sh
+
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "rlbake needs Python 3.11: install it, or name it with make PYTHON=..." >&2; exit 1; }
+	@test -d .venv || $(PYTHON) -m venv .venv
+	@echo "Installing rlbake's pinned packages into .venv (a few minutes, once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean: ## remove what runs left behind: tables, the local MLflow store, caches
+	rm -rf tables mlruns mlartifacts mlflow.db .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
