@@ -1,0 +1,43 @@
+"""What every policy is: a pure function of observations and noise that knows its propensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a policy chose for each of B observations, and how likely that choice was.
+
+    Attributes:
+        action: int32 [B], action indices.
+        log_probability: float32 [B], natural logarithm of the policy's probability of `action`.
+    """
+
+    action: np.ndarray
+    log_probability: np.ndarray
+
+
+class Policy(Protocol):
+    """Decides for B observations at once.
+
+    Attributes:
+        version: who decides, as logged: "random", "rules" or a model version.
+    """
+
+    version: str
+
+    def decide(
+        self, observations: dict[str, np.ndarray], noise: np.ndarray, action_mask: np.ndarray | None = None
+    ) -> Decisions:
+        """The inverse of the policy's cumulative distribution at `noise`: same input, same decision.
+
+        Args:
+            observations: one array [B] per feature, raw as logged.
+            noise: float64 [B], uniform in [0, 1).
+            action_mask: bool [B, A], allowed actions; None: all are. Others have probability 0.
+        """
+        ...
