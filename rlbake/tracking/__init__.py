@@ -1,0 +1,1 @@
+"""MLflow: runs, dataset lineage, and the agent as a model."""
