@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mlflow.utils.validation import MAX_INPUT_TAG_VALUE_SIZE, MAX_TAG_VAL_LENGTH
 from rlbake import vocabulary as v
 from rlbake.errors import RlbakeError, StorageError
 from rlbake.tracking import source_code
+from rlbake.tracking.dataset import Source, SourceDataset, TrajectoryDataset, manifest_file
 from rlbake.tracking.params import flatten, plain, shortened
 from rlbake.tracking.phases import Phase, measured
 
@@ -120,13 +121,29 @@ class StageRun:
     def log_input(self, dataset: Dataset, context: str, tags: Mapping[str, str] | None = None) -> None:
         """Records a dataset that the run read; the context says what for, such as "training".
 
-        MLflow keeps one dataset per name and digest, as first written; what differs between
-        runs goes into the tags (each at most 500 characters).
+        A trajectory dataset brings its own tags, and its manifest becomes an artifact.
         """
         named = {MLFLOW_DATASET_CONTEXT: context, **(tags or {})}
-        entity = mlflow.entities.Dataset(**dataset.to_dict())
-        pairs = [InputTag(k, shortened(t, MAX_INPUT_TAG_VALUE_SIZE)) for k, t in named.items()]
-        self._client.log_inputs(self.run_id, datasets=[DatasetInput(entity, pairs)])
+        if isinstance(dataset, TrajectoryDataset):
+            named |= dataset.tags()
+            self.log_text(json.dumps(dataset.manifest(), indent=2) + "\n", manifest_file(dataset.name))
+        self._log_inputs([(dataset, named)])
+
+    def log_sources(self, sources: Sequence[Source]) -> None:
+        """Records what a build read."""
+        context = {MLFLOW_DATASET_CONTEXT: "build"}
+        self._log_inputs([(SourceDataset(source), context) for source in sources])
+
+    def _log_inputs(self, inputs: Sequence[tuple[Dataset, Mapping[str, str]]]) -> None:
+        entities = [
+            DatasetInput(
+                mlflow.entities.Dataset(**dataset.to_dict()),
+                [InputTag(key, shortened(text, MAX_INPUT_TAG_VALUE_SIZE)) for key, text in tags.items()],
+            )
+            for dataset, tags in inputs
+        ]
+        if entities:
+            self._client.log_inputs(self.run_id, datasets=entities)
 
     def log_artifact(self, path: Path | str, folder: str | None = None) -> None:
         """Stores a file with the run."""
