@@ -1,0 +1,71 @@
+"""Writes a DataFrame as Parquet and hashes its rows on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, StringType, StructField, StructType
+
+from rlbake.warehouse.content import ContentHash
+
+_ROW_HASH = "_row_hash"
+
+
+def write(frame: DataFrame, folder: str) -> ContentHash:
+    """Writes one Parquet file per partition into a new folder; returns the hash of the rows.
+
+    The hash is taken in the stage that writes: a stage before it may run twice and count twice.
+    """
+    hash_ = F.col(_ROW_HASH)
+    observation = Observation()
+    measured = frame.withColumn(_ROW_HASH, row_hash(frame.schema)).observe(
+        observation,
+        F.count(F.lit(1)).alias("rows"),
+        F.bit_xor(hash_).alias("xor"),
+        F.sum(F.pmod(hash_, F.lit(2**31))).alias("sum"),
+    )
+    writer = measured.drop(_ROW_HASH).write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    writer.parquet(folder)
+    seen = observation.get
+    return ContentHash(seen["rows"] or 0, seen["xor"] or 0, seen["sum"] or 0)
+
+
+def row_hash(schema: StructType) -> Column:
+    """A 64-bit hash of a row that tells which of its values are NULL.
+
+    `xxhash64` skips NULLs, so every value is followed by its position (an array by its size):
+    (1, NULL) and (NULL, 1) differ.
+    """
+    parts: list[Column] = []
+    for position, (name, type_) in enumerate(_leaves(schema)):
+        is_array = isinstance(type_, ArrayType)
+        parts += [F.col(name), F.coalesce(F.size(name), F.lit(-1)) if is_array else F.lit(position)]
+    return F.xxhash64(*parts)
+
+
+def table_schema(frame: StructType, partition: str) -> StructType:
+    """The schema of a table that holds such rows: everything nullable, the partition column last."""
+    return StructType([*_nullable_fields(frame), StructField(partition, StringType(), True)])
+
+
+def _nullable_fields(struct: StructType) -> list[StructField]:
+    return [StructField(field.name, _nullable(field.dataType), True) for field in struct.fields]
+
+
+def _nullable(type_: DataType) -> DataType:
+    if isinstance(type_, StructType):
+        return StructType(_nullable_fields(type_))
+    if isinstance(type_, ArrayType):
+        return ArrayType(_nullable(type_.elementType), True)
+    return type_
+
+
+def _leaves(schema: StructType, prefix: str = "") -> Iterator[tuple[str, DataType]]:
+    for field in schema.fields:
+        name = f"{prefix}`{field.name}`"
+        if isinstance(field.dataType, StructType):
+            yield from _leaves(field.dataType, f"{name}.")
+        else:
+            yield name, field.dataType
