@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ from rlbake.errors import StorageError
 PROBE_TIMEOUT_S = 10
 """How long the first request to a tracking server, or connection to a database, may take."""
 
-_NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.store.model_registry")
+_NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.pyfunc")
 _set_experiments: set[str] = set()
 """Ids of the experiments that `connect` itself has set in this process."""
 
@@ -123,9 +122,9 @@ def _quiet() -> None:
     """Silences what MLflow says of itself and nobody can act on."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message="Add type hints to the `predict` method")
 
 
 def _root_cause(error: BaseException) -> str:

@@ -1,0 +1,130 @@
+"""The agent as MLflow loads it: this file travels inside the model and runs without rlbake.
+
+Beside it lie `policy.json` and `saved_model/`, one graph of preprocessing, action and
+propensity. See MLflow's "models from code".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, set_model
+from mlflow.pyfunc import PythonModel
+from mlflow.utils.yaml_utils import read_yaml
+
+ACTION_MASK = "action_mask"
+REGISTERED_AS = "registered_model_meta"  # MLflow writes it when a model is loaded through the registry
+
+
+class Agent:
+    """Decides on rows of raw features, and says how likely each decision was."""
+
+    def load_context(self, context: Any) -> None:
+        folder = Path(context.artifacts["policy"])
+        description = json.loads((folder / "policy.json").read_text())
+        self._kinds = {feature["name"]: feature["kind"] for feature in description["observation"]}
+        self._actions = np.array(description["action"]["names"], object)
+        self._saved = tf.saved_model.load(str(folder / "saved_model"))  # keeps the variables alive
+        self._graph = self._saved.signatures["serving_default"]
+        self.policy_version = _version(folder)
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # MLflow reads the hints
+        """Decides on the rows of a DataFrame.
+
+        Args:
+            model_input: one column per feature, optionally `action_mask` (lists of bool).
+                MLflow makes it of a list of dicts, and of one dict of values for one row.
+            params: `explore` (draw from the exploring distribution instead of acting
+                greedily) and `temperature` (of its softmax; 0: greedy with probability 1 - ε).
+
+        Returns:
+            One row each: `action` (name), `action_index`, `log_probability`, `policy_version`.
+        """
+        mask = model_input.get(ACTION_MASK)
+        decided = self.decide({name: model_input[name] for name in self._kinds}, mask, **(params or {}))
+        return pd.DataFrame(decided, copy=False)
+
+    def decide(
+        self, features: Mapping[str, Any], action_mask: Any = None, explore: bool = False, temperature: float = 0.0
+    ) -> dict[str, np.ndarray]:
+        """What `predict` does, without DataFrames: columns [B] in, columns [B] out.
+
+        Raises:
+            MlflowException: a row allows no action or a feature is not finite.
+        """
+        columns = {name: _column(features[name], kind) for name, kind in self._kinds.items()}
+        rows = len(next(iter(columns.values())))
+        noise = np.random.default_rng().random(rows) if explore else np.zeros(rows)
+        try:
+            out = self._graph(
+                **{name: tf.constant(column) for name, column in columns.items()},
+                action_mask=tf.constant(self._mask(action_mask, rows)),
+                noise=tf.constant(noise),
+                explore=tf.constant(bool(explore)),
+                temperature=tf.constant(temperature, tf.float32),
+            )
+        except tf.errors.InvalidArgumentError as error:
+            raise MlflowException.invalid_parameter_value(_reason(error)) from None
+        index = out["action_index"].numpy()
+        return {
+            "action": self._actions[index],
+            "action_index": index,
+            "log_probability": out["log_probability"].numpy(),
+            "policy_version": np.full(rows, self.policy_version, object),
+        }
+
+    def _mask(self, given: Any, rows: int) -> np.ndarray:
+        allowed = np.ones((rows, len(self._actions)), bool)
+        for row, mask in enumerate(() if given is None else given):
+            if mask is None or (isinstance(mask, float) and np.isnan(mask)):
+                continue  # NULL: everything is allowed
+            if len(mask) != len(self._actions):
+                raise MlflowException.invalid_parameter_value(
+                    f"action_mask of row {row} has {len(mask)} entries; there are {len(self._actions)} actions."
+                )
+            allowed[row] = mask
+        return allowed
+
+
+class AgentModel(Agent, PythonModel):
+    """MLflow warns of a `predict` without type hints in a subclass, and this signature has none."""
+
+
+def _column(values: Any, kind: str) -> np.ndarray:
+    if kind == "Number":
+        return np.asarray(values, np.float64)
+    if kind == "Binary":
+        return np.asarray(values, bool)
+    return np.array([text if isinstance(text, str) else "" for text in values], object)  # missing is unknown
+
+
+def _reason(error: tf.errors.InvalidArgumentError) -> str:
+    """The assertion's own words, without the graph's node names."""
+    asserted = re.search(r"assertion failed: \[(.+?)\]", error.message)
+    not_finite = re.search(r"^(.*?) : Tensor had ", error.message, re.MULTILINE)
+    found = asserted or not_finite
+    return found.group(1) if found else error.message
+
+
+def _version(folder: Path) -> str:
+    """`<registered name>/<version>` when loaded through the registry, else the logged model's id."""
+    root = next(parent for parent in folder.parents if (parent / "MLmodel").is_file())
+    if (root / REGISTERED_AS).is_file():
+        registered = read_yaml(str(root), REGISTERED_AS)
+        if registered.get("model_name"):
+            return f"{registered['model_name']}/{registered['model_version']}"
+    return str(Model.load(str(root)).model_id)
+
+
+set_model(AgentModel())
