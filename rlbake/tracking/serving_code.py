@@ -61,9 +61,9 @@ class Agent:
         """What `predict` does, without DataFrames: columns [B] in, columns [B] out.
 
         Raises:
-            MlflowException: a row allows no action or a feature is not finite.
+            MlflowException: a row allows no action, or a number is not finite, or a binary is missing.
         """
-        columns = {name: _column(features[name], kind) for name, kind in self._kinds.items()}
+        columns = {name: _column(name, features[name], kind) for name, kind in self._kinds.items()}
         rows = len(next(iter(columns.values())))
         noise = np.random.default_rng().random(rows) if explore else np.zeros(rows)
         try:
@@ -101,11 +101,15 @@ class AgentModel(Agent, PythonModel):
     """MLflow warns of a `predict` without type hints in a subclass, and this signature has none."""
 
 
-def _column(values: Any, kind: str) -> np.ndarray:
+def _column(name: str, values: Any, kind: str) -> np.ndarray:
     if kind == "Number":
         return np.asarray(values, np.float64)
     if kind == "Binary":
-        return np.asarray(values, bool)
+        column = np.asarray(values)
+        if column.dtype != bool and (missing := pd.isna(column)).any():
+            row = int(missing.argmax())
+            raise MlflowException.invalid_parameter_value(f"feature {name!r} of row {row} is missing.")
+        return column.astype(bool)
     return np.array([text if isinstance(text, str) else "" for text in values], object)  # missing is unknown
 
 
