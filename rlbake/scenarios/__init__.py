@@ -1,0 +1,7 @@
+"""Shipped applications, each with a simulated world of known best return."""
+
+SHIPPED = {
+    "cartpole": "rlbake.scenarios.cartpole:CartPole",
+    "message_timing": "rlbake.scenarios.message_timing:MessageTiming",
+}
+"""What to give as `application`, by the scenario's name."""
