@@ -1,0 +1,7 @@
+"""One file per agent, each with a `Config` and a `learner`; a new agent is a new file beside them."""
+
+from types import ModuleType
+
+from rlbake.agents import double_dqn, dqn
+
+AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in (dqn, double_dqn)}

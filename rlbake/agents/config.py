@@ -1,0 +1,160 @@
+"""How an agent is trained: defaults < YAML file < `set`, typed and checked.
+
+agent: {name: double_dqn, learning_rate: 1.0e-3}
+n_step: 3
+steps: 20000
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from rlbake.agents import AGENTS, double_dqn, dqn
+from rlbake.errors import ConfigError, nearest
+
+AgentConfig = dqn.Config | double_dqn.Config
+
+_DEFAULT_AGENT = double_dqn.Config.name
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class TrainConfig:
+    """One training, whole.
+
+    Attributes:
+        agent: which agent, and its hyperparameters.
+        gamma: discount per step, in [0, 1]; the application's unless set.
+        n_step: steps of reward before bootstrapping, ≥ 1.
+        steps: gradient steps, ≥ 1.
+        batch_size: transitions per gradient step, ≥ 1.
+        holdout: share of environments kept out of training, in [0, 1).
+    """
+
+    agent: AgentConfig
+    gamma: Annotated[float, Field(ge=0, le=1)]
+    n_step: Annotated[int, Field(ge=1)] = 1
+    steps: Annotated[int, Field(ge=1)] = 10_000
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+def read_config(
+    *, gamma: float, agent: str | None = None, file: str | Path | None = None, set_: str | None = None
+) -> TrainConfig:
+    """The configuration of one training.
+
+    Args:
+        gamma: the application's, used where nothing sets it or it is set to null.
+        agent: name of an agent; overrides the file.
+        file: YAML, nested as in the module's docstring.
+        set_: "agent.learning_rate=1e-3,n_step=3"; overrides both.
+
+    Raises:
+        ConfigError: the file does not exist or is not YAML, or a field is unknown, of the wrong
+            type or out of range; the message names the field, the value and what is expected.
+    """
+    nested = _from_file(file) if file else {}
+    if agent:
+        nested = merge(nested, {"agent": {"name": agent}})
+    return resolve(merge(nested, parse_set(set_ or "")), gamma=gamma)
+
+
+def resolve(nested: Mapping[str, Any], *, gamma: float) -> TrainConfig:
+    """Nested plain data → typed configuration; what is not set has its default.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    given = dict(nested)
+    agent = given.pop("agent", {})
+    agent = {"name": agent} if isinstance(agent, str) else agent
+    if not isinstance(agent, Mapping):
+        raise ConfigError(f"agent = {agent!r}: expected a mapping such as {{name: {_DEFAULT_AGENT}}}.")
+    name = agent.get("name", _DEFAULT_AGENT)
+    if name not in AGENTS:
+        raise ConfigError(f"agent.name = {name!r}: there is no such agent. {nearest(str(name), AGENTS)}")
+    if given.get("gamma") is None:
+        given["gamma"] = gamma
+    typed_agent = _typed(AGENTS[name].Config, agent, "agent.")
+    _refuse_unknown(TrainConfig, given, "")
+    return _typed(TrainConfig, {**given, "agent": typed_agent}, "")
+
+
+def parse_set(text: str) -> dict[str, Any]:
+    """ "agent.learning_rate=1e-3,agent.layers=[128,64]" → nested plain data.
+
+    Values are JSON, or text where they are not.
+
+    Raises:
+        ConfigError: an item is not `name=value`.
+    """
+    nested: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in re.split(r",(?![^\[]*\])", text))):
+        path, separator, value = item.partition("=")
+        if not separator or not all(re.fullmatch(r"\w+", step) for step in path.strip().split(".")):
+            raise ConfigError(f"set: {item!r} is not name=value, such as agent.learning_rate=1e-3.")
+        branch: Any = _plain(value.strip())
+        for step in reversed(path.strip().split(".")):
+            branch = {step: branch}
+        nested = merge(nested, branch)
+    return nested
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` on top, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if key == "agent" and isinstance(below, str):
+            below = {"name": below}
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _from_file(file: str | Path) -> dict[str, Any]:
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"config: there is no file {path}.")
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
+    if read is None:
+        return {}
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise ConfigError(f"config {path}: expected names and values, got {type(read).__name__}.")
+    return read
+
+
+def _refuse_unknown(kind: type, given: Mapping[str, Any], prefix: str) -> None:
+    known = [field.name for field in fields(kind)]
+    for name, value in given.items():
+        if name not in known:
+            raise ConfigError(f"{prefix}{name} = {value!r}: there is no such field. {nearest(str(name), known)}")
+
+
+def _typed(kind: type, given: Mapping[str, Any], prefix: str) -> Any:
+    _refuse_unknown(kind, given, prefix)
+    try:
+        return TypeAdapter(kind).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = prefix + ".".join(str(step) for step in first["loc"])
+        more = "" if error.error_count() == 1 else f" And {error.error_count() - 1} more."
+        raise ConfigError(f"{path} = {first['input']!r}: {first['msg'].lower()}.{more}") from error

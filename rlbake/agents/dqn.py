@@ -1,0 +1,37 @@
+"""Deep Q-network (Mnih et al., 2015, https://doi.org/10.1038/nature14236).
+
+Target: r + discount · max_a Q'(s', a), with Q' the target network.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from tf_agents.agents.dqn import dqn_agent
+
+from rlbake.agents.q_learning import QLearner, QLearningConfig, number_of_actions
+from rlbake.specs import Action
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config(QLearningConfig):
+    """Hyperparameters of DQN: those of QLearningConfig."""
+
+    name: Literal["dqn"] = "dqn"
+
+
+def learner(config: Config, *, size: int, action: Action, masked: bool) -> QLearner:
+    """The agent for `size` features; traced once per shape and process.
+
+    Raises:
+        SpecError: the action is not Discrete.
+    """
+    return _learner(config.layers, size, number_of_actions(config.name, action), masked)
+
+
+@lru_cache(maxsize=4)
+def _learner(layers: tuple[int, ...], size: int, actions: int, masked: bool) -> QLearner:
+    return QLearner(dqn_agent.DqnAgent, layers, size, actions, masked)

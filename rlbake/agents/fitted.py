@@ -1,0 +1,104 @@
+"""What training leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.networks.network import Network
+
+from rlbake.agents.config import TrainConfig
+from rlbake.errors import NotFoundError
+from rlbake.features.preprocessing import Preprocessing
+from rlbake.features.statistics import Moments, Statistics
+from rlbake.specs import Action, Feature, to_json
+
+DESCRIPTION, CHECKPOINT = "policy.json", "checkpoint/variables"
+
+
+@dataclass(frozen=True)
+class FittedAgent:
+    """A trained agent, independent of whatever is trained after it.
+
+    Attributes:
+        observation: the features it reads.
+        action: what it decides on.
+        config: how it was trained.
+        preprocessing: raw features → float32 [B, D].
+        network: float32 [B, D] → action values, by TF-Agents' convention.
+        variables: everything that training changed, for a warm start, by name of the part.
+        metrics: the last ones reported.
+    """
+
+    observation: tuple[Feature, ...]
+    action: Action
+    config: TrainConfig
+    preprocessing: Preprocessing
+    network: Network
+    variables: Mapping[str, Sequence[np.ndarray]]
+    metrics: Mapping[str, float]
+
+    def values(self, features: tf.Tensor) -> tf.Tensor:
+        """Action values, float32 [B, A], of features, float32 [B, D]."""
+        return self.network(features)[0]
+
+    def description(self) -> dict[str, Any]:
+        """Specs, configuration and statistics as JSON-ready data."""
+        return {
+            "observation": [to_json(f) for f in self.observation],
+            "action": to_json(self.action),
+            "epsilon": self.config.agent.epsilon,
+            "gamma": self.config.gamma,
+            "agent": asdict(self.config.agent),
+            "training": {k: v for k, v in asdict(self.config).items() if k != "agent"},
+            "statistics": {name: asdict(moments) for name, moments in self.preprocessing.statistics.items()},
+        }
+
+    def save(self, directory: str | Path) -> None:
+        """Writes `policy.json` (the description) and `checkpoint/` (the variables) below a directory."""
+        root = Path(directory)
+        root.mkdir(parents=True, exist_ok=True)
+        (root / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
+        parts = {name: [tf.Variable(value) for value in values] for name, values in self.variables.items()}
+        tf.train.Checkpoint(**parts).write(str(root / CHECKPOINT))
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Where an earlier training stopped.
+
+    Attributes:
+        statistics: of the features, which the network's weights have learned to read.
+        variables: as in FittedAgent.
+    """
+
+    statistics: Statistics
+    variables: Mapping[str, Sequence[np.ndarray]]
+
+
+def read_warm_start(directory: str | Path) -> WarmStart:
+    """What `FittedAgent.save` wrote.
+
+    Raises:
+        NotFoundError: there is no checkpoint.
+    """
+    root = Path(directory)
+    prefix = root / CHECKPOINT
+    if not prefix.with_name(prefix.name + ".index").is_file() or not (root / DESCRIPTION).is_file():
+        raise NotFoundError(f"there is no checkpoint in {root}: this model cannot be trained further.")
+    reader = tf.train.load_checkpoint(str(prefix))
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for key in reader.get_variable_to_shape_map():
+        part, *rest = key.split("/")
+        if rest and rest[0].isdigit():
+            found.setdefault(part, {})[int(rest[0])] = reader.get_tensor(key)
+    moments = json.loads((root / DESCRIPTION).read_text())["statistics"]
+    return WarmStart(
+        {name: Moments(**m) for name, m in moments.items()},
+        {part: [values[i] for i in sorted(values)] for part, values in found.items()},
+    )

@@ -1,0 +1,80 @@
+"""The training loop, inside the graph.
+
+Rows live in memory as tensors. A chunk of steps draws its batches in one gather and runs every
+step of the agent's own `train` in one compiled loop (XLA), whose shapes depend on the batch size
+but not on the number of rows: new data and new hyperparameters reuse it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+from tf_agents.agents import tf_agent
+from tf_agents.trajectories import policy_step, time_step, trajectory
+
+CHUNK = 500  # steps per call of the graph
+
+
+class Rows(NamedTuple):
+    """Transitions as the agents read them.
+
+    Attributes:
+        features: float32 [N, D], of the observation.
+        action: int32 [N].
+        reward: float32 [N], n-step, discounted to the decision.
+        discount: float32 [N], factor of the bootstrapped value: γᵐ, or 0 when terminated.
+        next_features: float32 [N, D], of the observation bootstrapped from.
+        next_mask: bool [N, A], actions allowed there; [N, 0] when all always are.
+    """
+
+    features: tf.Tensor
+    action: tf.Tensor
+    reward: tf.Tensor
+    discount: tf.Tensor
+    next_features: tf.Tensor
+    next_mask: tf.Tensor
+
+
+class GraphLoop:
+    """Trains one agent on rows drawn uniformly, with replacement."""
+
+    def __init__(self, agent: tf_agent.TFAgent, masked: bool) -> None:
+        self._agent = agent
+        self._masked = masked
+        self._steps = tf.function(self._run_steps, jit_compile=True)
+        self._chunk = tf.function(self._run_chunk, reduce_retracing=True)
+        self.loss = tf.function(self._loss, reduce_retracing=True)
+
+    def run(self, rows: Rows, *, batch_size: int, first_step: int, steps: int, seed: int) -> float:
+        """Takes `steps` ≤ CHUNK gradient steps and returns their mean loss.
+
+        The batches depend on the seed, the first step and the number of rows alone.
+        """
+        state = tf.constant([seed % 2**31, first_step], tf.int32)
+        return float(self._chunk(rows, batch_size, state, tf.constant(steps, tf.int32)))
+
+    def _run_chunk(self, rows: Rows, batch_size: int, seed: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        drawn = tf.random.stateless_uniform([CHUNK, batch_size], seed, 0, tf.shape(rows.action)[0], tf.int32)
+        return self._steps(Rows(*(tf.gather(column, drawn) for column in rows)), steps)
+
+    def _run_steps(self, batches: Rows, steps: tf.Tensor) -> tf.Tensor:
+        total = tf.constant(0.0)
+        for step in tf.range(steps):
+            batch = Rows(*(column[step] for column in batches))
+            total += self._agent.train(self._transition(batch)).loss
+        return total / tf.cast(steps, tf.float32)
+
+    def _loss(self, rows: Rows) -> tf.Tensor:
+        """Mean TD loss of rows, without learning from them."""
+        return self._agent.loss(self._transition(rows)).loss
+
+    def _transition(self, batch: Rows) -> trajectory.Transition:
+        first = tf.zeros_like(batch.action)
+        here = (batch.features, tf.ones_like(batch.next_mask)) if self._masked else batch.features
+        there = (batch.next_features, batch.next_mask) if self._masked else batch.next_features
+        return trajectory.Transition(
+            time_step.TimeStep(first, tf.zeros_like(batch.reward), tf.ones_like(batch.discount), here),
+            policy_step.PolicyStep(batch.action),
+            time_step.TimeStep(first + 1, batch.reward, batch.discount, there),
+        )

@@ -1,0 +1,146 @@
+"""What DQN and double DQN share: configuration, Q-network, seeded start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Annotated
+
+import numpy as np
+import tensorflow as tf
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from tf_agents.agents.dqn import dqn_agent
+from tf_agents.networks import sequential
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step
+
+from rlbake.agents.loop import GraphLoop
+from rlbake.errors import ConfigError, SpecError
+from rlbake.specs import Action, Discrete
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class QLearningConfig:
+    """Hyperparameters of an agent that learns the value of every action.
+
+    Attributes:
+        layers: units of each hidden layer (ReLU), from the features on.
+        learning_rate: Adam's step size, > 0.
+        target_update_period: gradient steps between copies of the Q-network to the target network.
+        gradient_clipping: largest norm of the gradient of each variable.
+        epsilon: share of uniformly random actions when the exported policy explores, in [0, 1].
+    """
+
+    layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
+    target_update_period: Annotated[int, Field(ge=1)] = 200
+    gradient_clipping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+def number_of_actions(name: str, action: Action) -> int:
+    """How many actions a value-based agent chooses among.
+
+    Raises:
+        SpecError: the action is not Discrete.
+    """
+    if not isinstance(action, Discrete):
+        raise SpecError(
+            f"agent {name!r} values one choice out of named actions: it cannot act on {type(action).__name__}."
+        )
+    return len(action)
+
+
+def q_network(layers: Sequence[int], size: int, actions: int) -> sequential.Sequential:
+    """Features float32 [B, size] → action values float32 [B, actions]."""
+    hidden = [tf.keras.layers.Dense(units, activation="relu") for units in layers]
+    network = sequential.Sequential([*hidden, tf.keras.layers.Dense(actions)])
+    network.create_variables(tf.TensorSpec([size], tf.float32))
+    return network
+
+
+class QLearner:
+    """An agent whose graph is traced once and then trained any number of times.
+
+    Whatever a configuration may change without changing the graph's shape is a variable:
+    `start` assigns it. Gamma is in the data: `discount` on a row is the whole factor of the
+    bootstrapped value, so the agent's own gamma is 1.
+
+    Attributes:
+        network: the Q-network.
+        loop: trains the agent.
+        lock: held by the one training that may use it at a time.
+    """
+
+    def __init__(
+        self, agent_class: type[dqn_agent.DqnAgent], layers: tuple[int, ...], size: int, actions: int, masked: bool
+    ) -> None:
+        self._shape = layers, size, actions
+        self.network = q_network(*self._shape)
+        self._optimizer = tf.keras.optimizers.Adam()
+        self._period = tf.Variable(1, dtype=tf.int32, trainable=False)
+        self._clipping = tf.Variable(1.0, trainable=False)
+        observation = tf.TensorSpec([size], tf.float32)
+        self._agent = agent_class(
+            time_step.time_step_spec((observation, tf.TensorSpec([actions], tf.bool)) if masked else observation),
+            tensor_spec.BoundedTensorSpec([], tf.int32, 0, actions - 1),
+            self.network,
+            self._optimizer,
+            observation_and_action_constraint_splitter=(lambda both: both) if masked else None,
+            target_update_period=self._period,
+            gradient_clipping=self._clipping,
+            gamma=1.0,
+            train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False),
+        )
+        self._agent.initialize()
+        self._optimizer.build(self.network.trainable_variables)
+        self._variables = {"agent": list(self._agent.variables), "optimizer": list(self._optimizer.variables)}
+        self._at_rest = self.variables()
+        self.lock = Lock()
+        self.loop = GraphLoop(self._agent, masked)
+
+    def variables(self) -> dict[str, list[np.ndarray]]:
+        """The present values of everything that training changes."""
+        return {part: [variable.numpy() for variable in group] for part, group in self._variables.items()}
+
+    def start(self, config: QLearningConfig, seed: int) -> None:
+        """Forgets what was learned: fresh weights by seed (Glorot uniform), empty optimiser."""
+        self._assign(self._at_rest)
+        seeds = np.random.SeedSequence(seed).generate_state(len(self.network.layers))
+        for layer, layer_seed in zip(self.network.layers, seeds, strict=True):
+            layer.kernel.assign(tf.keras.initializers.GlorotUniform(int(layer_seed))(layer.kernel.shape))
+            layer.bias.assign(tf.zeros_like(layer.bias))
+        self._agent.initialize()
+        self._configure(config)
+
+    def resume(self, config: QLearningConfig, variables: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Goes on where `variables` were taken, with the hyperparameters of `config`.
+
+        Raises:
+            ConfigError: they belong to an agent of another shape.
+        """
+        shapes = {part: [np.shape(value) for value in group] for part, group in variables.items()}
+        if shapes != {part: [np.shape(value) for value in group] for part, group in self._at_rest.items()}:
+            raise ConfigError(
+                "warm start: the model was trained with other features, actions, action masks or layers. "
+                "Set agent.layers to its own, or train from scratch."
+            )
+        self._assign(variables)
+        self._configure(config)
+
+    def trained_network(self) -> sequential.Sequential:
+        """A copy of the Q-network that later training leaves alone."""
+        copy = q_network(*self._shape)
+        copy.set_weights(self.network.get_weights())
+        return copy
+
+    def _assign(self, values: Mapping[str, Sequence[np.ndarray]]) -> None:
+        for part, group in self._variables.items():
+            for variable, value in zip(group, values[part], strict=True):
+                variable.assign(value)
+
+    def _configure(self, config: QLearningConfig) -> None:
+        self._optimizer.learning_rate.assign(config.learning_rate)
+        self._period.assign(config.target_update_period)
+        self._clipping.assign(config.gradient_clipping)

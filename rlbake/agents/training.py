@@ -1,0 +1,120 @@
+"""From transitions to a fitted agent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from rlbake.agents import AGENTS
+from rlbake.agents.config import TrainConfig
+from rlbake.agents.fitted import FittedAgent, WarmStart
+from rlbake.agents.loop import CHUNK, Rows
+from rlbake.dataset.transitions import Transitions
+from rlbake.errors import DataError, RlbakeError
+from rlbake.features.preprocessing import Preprocessing
+from rlbake.features.statistics import statistics
+from rlbake.specs import Action, Feature
+
+LOSS, HOLDOUT_LOSS, VALUE, SPEED = "train/loss", "train/holdout_loss", "train/value", "train/steps_per_second"
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+
+_PROBE = 4096  # rows on which values and holdout loss are reported along the way
+_RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
+_LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
+
+
+def fit(
+    training: Transitions,
+    holdout: Transitions,
+    *,
+    observation: Sequence[Feature],
+    action: Action,
+    config: TrainConfig,
+    seed: int,
+    on_metrics: OnMetrics | None = None,
+    warm_start: WarmStart | None = None,
+) -> FittedAgent:
+    """Trains an agent. The same arguments on the same kind of machine give the same weights.
+
+    Args:
+        training: what to learn from, with n-step returns already taken.
+        holdout: what `train/holdout_loss` is measured on; may be empty.
+        observation: the features.
+        action: what is decided on.
+        config: the agent and its hyperparameters.
+        seed: of the initial weights and of the batches.
+        on_metrics: called with (steps taken, metrics) after every chunk of steps.
+        warm_start: an earlier training to go on from; also gives the features' statistics.
+
+    Raises:
+        SpecError: the agent cannot decide on such actions.
+        DataError: there are fewer rows than one batch, or a number is not finite.
+        ConfigError: the warm start is of another shape than the configuration.
+        RlbakeError: the training diverged.
+    """
+    if len(training) < config.batch_size:
+        raise DataError(
+            f"{len(training):,} transitions to train on are fewer than one batch of {config.batch_size:,}. "
+            "Train on more windows, or set a smaller batch_size."
+        )
+    moments = warm_start.statistics if warm_start else statistics(training.observation, observation)
+    preprocessing = Preprocessing(observation, moments)
+    rows, unseen = _rows(training, preprocessing, action), _rows(holdout, preprocessing, action)
+    learner = AGENTS[config.agent.name].learner(
+        config.agent, size=preprocessing.size, action=action, masked=rows.next_mask.shape[1] > 0
+    )
+    with learner.lock:
+        learner.start(config.agent, seed)
+        if warm_start:
+            learner.resume(config.agent, warm_start.variables)
+        limit = _largest_return(training, config.gamma)
+        metrics: dict[str, float] = {}
+        for first in range(0, config.steps, CHUNK):
+            steps = min(CHUNK, config.steps - first)
+            began = time.perf_counter()
+            loss = learner.loop.run(rows, batch_size=config.batch_size, first_step=first, steps=steps, seed=seed)
+            metrics = {LOSS: loss, SPEED: steps / (time.perf_counter() - began)}
+            metrics[VALUE] = float(tf.reduce_mean(tf.reduce_max(learner.network(rows.features[:_PROBE])[0], axis=1)))
+            if len(holdout):
+                metrics[HOLDOUT_LOSS] = float(learner.loop.loss(Rows(*(column[:_PROBE] for column in unseen))))
+            if on_metrics:
+                on_metrics(first + steps, metrics)
+            _refuse_divergence(metrics, limit, first + steps)
+        return FittedAgent(
+            tuple(observation), action, config, preprocessing, learner.trained_network(), learner.variables(), metrics
+        )
+
+
+def _rows(transitions: Transitions, preprocessing: Preprocessing, action: Action) -> Rows:
+    mask = transitions.next_action_mask
+    if mask is None:
+        mask = np.zeros((len(transitions), 0), bool)
+    return Rows(
+        tf.constant(preprocessing.apply(transitions.observation)),
+        tf.constant(transitions.action, tf.int32),
+        tf.constant(transitions.reward, tf.float32),
+        tf.constant(transitions.discount, tf.float32),
+        tf.constant(preprocessing.apply(transitions.next_observation)),
+        tf.constant(mask),
+    )
+
+
+def _largest_return(training: Transitions, gamma: float) -> float:
+    steps = min(1 / (1 - gamma), _LONGEST) if gamma < 1 else _LONGEST
+    return float(np.abs(training.reward).max()) * steps
+
+
+def _refuse_divergence(metrics: dict[str, float], limit: float, step: int) -> None:
+    loss, value = metrics[LOSS], metrics[VALUE]
+    if math.isfinite(loss) and abs(value) <= _RUNAWAY * (1 + limit):
+        return
+    raise RlbakeError(
+        f"training diverged within {step:,} steps: loss {loss:.3g}, mean value {value:.3g}, where no return can "
+        f"be beyond ±{limit:.3g}. Lower agent.learning_rate, raise agent.target_update_period, lower gamma, or "
+        "look for outliers among the features and metrics."
+    )

@@ -1,0 +1,133 @@
+"""Trajectory columns from Arrow to numpy. What is missing is refused, never filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rlbake import vocabulary as v
+from rlbake.errors import DataError, failed_check
+from rlbake.specs import Action, Binary, Discrete, Feature, Number
+from rlbake.world import Observations
+
+_FILLER: dict[type, Any] = {Number: 0.0, Binary: False}  # for a category: the empty string
+
+
+def at(struct: str, field: str) -> str:
+    """The name of a struct's field as a column of its own."""
+    return f"{struct}.{field}"
+
+
+def text(table: pa.Table, column: str) -> np.ndarray:
+    """object [N] of str; None where missing."""
+    encoded = table.column(column).combine_chunks().dictionary_encode()
+    names = np.array([*encoded.dictionary.to_pylist(), None], object)
+    return names[encoded.indices.fill_null(len(names) - 1).to_numpy()]
+
+
+def instants(table: pa.Table, column: str) -> np.ndarray:
+    """datetime64[us] [N], UTC; NaT where missing."""
+    return table.column(column).to_numpy().astype("datetime64[us]")
+
+
+def numbers(table: pa.Table, column: str) -> np.ndarray:
+    """The column's own dtype [N].
+
+    Raises:
+        DataError: a value is missing or not finite.
+    """
+    values = table.column(column)
+    refuse(values.is_null().to_numpy(), f"{column} is missing", table)
+    values = values.to_numpy()
+    refuse(~np.isfinite(values), f"{column} is not finite", table)
+    return values
+
+
+def features(table: pa.Table, struct: str, observation: Sequence[Feature], absent: np.ndarray) -> Observations:
+    """Arrays [N] by feature; filler, which nothing reads, in the rows that are `absent`.
+
+    Raises:
+        DataError: a value is missing elsewhere, or a number is not finite.
+    """
+    return {f.name: _feature(table, at(struct, f.name), f, absent) for f in observation}
+
+
+def _feature(table: pa.Table, column: str, feature: Feature, absent: np.ndarray) -> np.ndarray:
+    values = table.column(column)
+    refuse(values.is_null().to_numpy() & ~absent, f"{column} is missing", table)
+    if not isinstance(feature, Number | Binary):
+        known = text(table, column)
+        known[absent] = ""
+        return known
+    filled = values.fill_null(pa.scalar(_FILLER[type(feature)], values.type)).to_numpy()
+    if isinstance(feature, Binary):
+        return filled.astype(bool)
+    filled = np.where(absent, _FILLER[Number], filled).astype(filled.dtype)
+    refuse(~np.isfinite(filled), f"{column} is not finite", table)
+    return filled
+
+
+def actions(table: pa.Table, action: Action) -> np.ndarray:
+    """int32 [N] for Discrete, otherwise [N, n].
+
+    Raises:
+        DataError: an action is missing or unknown.
+    """
+    column = table.column(v.ACTION)
+    refuse(column.is_null().to_numpy(), f"{v.ACTION} is missing", table)
+    if not isinstance(action, Discrete):
+        return np.array(column.to_pylist())
+    index = column.to_numpy().astype(np.int32)
+    refuse((index < 0) | (index >= len(action)), f"{v.ACTION} is not among the {len(action)} actions", table)
+    return index
+
+
+def next_masks(table: pa.Table, action: Action, last: np.ndarray, over: np.ndarray) -> np.ndarray | None:
+    """bool [N, A]: what is allowed after the rows `last`; None if everything always is.
+
+    Args:
+        last: int [N].
+        over: bool [N], nothing follows: everything counts as allowed.
+
+    Raises:
+        DataError: a mask has another length than there are actions, or allows nothing.
+    """
+    column = table.column(v.NEXT_ACTION_MASK).combine_chunks()
+    given = column.is_valid().to_numpy(zero_copy_only=False)
+    if not isinstance(action, Discrete) or not given.any():
+        return None
+    lengths = column.value_lengths().fill_null(len(action)).to_numpy()
+    refuse(lengths != len(action), f"{v.NEXT_ACTION_MASK} has not {len(action)} entries", table)
+    masks = np.ones((len(column), len(action)), bool)
+    masks[given] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, len(action))
+    refuse(~masks.any(axis=1), f"{v.NEXT_ACTION_MASK} allows nothing", table)
+    masks = masks[last]
+    masks[over] = True
+    return masks
+
+
+def refuse(wrong: Any, problem: str, table: pa.Table) -> None:
+    """Raises a DataError that names the first rows where `wrong`, a bool array [N], holds."""
+    rows = np.flatnonzero(wrong)
+    if not len(rows):
+        return
+    named = table.select([v.ENV_ID, v.TIMESTAMP]).take(rows[:5]).to_pylist()
+    raise failed_check(
+        problem,
+        where="trajectories",
+        count=len(rows),
+        of=table.num_rows,
+        examples=[f"{row[v.ENV_ID]} at {row[v.TIMESTAMP]}" for row in named],
+        fix="Put `timesteps` right and build these windows again.",
+    )
+
+
+def missing(what: str, name: str, known: Sequence[str]) -> DataError:
+    """The table was built for another application, or an older one."""
+    return DataError(
+        f"the trajectories have no {what} {name!r} (they have: {', '.join(known)}). "
+        "They were built before it was added: build these windows again."
+    )

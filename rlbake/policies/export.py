@@ -1,0 +1,53 @@
+"""Writing a trained agent as a policy that needs nothing but TensorFlow.
+
+<directory>/saved_model/   PolicyGraph as a TF SavedModel
+<directory>/policy.json    what it decides on and about, for people and for SavedPolicy
+<directory>/checkpoint/    the agent's and its optimiser's variables, for a warm start
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from rlbake.agents.fitted import FittedAgent
+from rlbake.errors import SpecError
+from rlbake.policies.graph import INPUTS, PolicyGraph
+from rlbake.specs import Discrete
+
+SAVED_MODEL = "saved_model"
+SIGNATURE = "serving_default"
+
+
+def export_policy(fitted: FittedAgent, directory: str | Path) -> Path:
+    """Writes a fitted agent below `directory`, which need not exist.
+
+    The SavedModel's signature `serving_default` takes one tensor [B] per feature (Number float64,
+    Binary bool, Category string), `action_mask` bool [B, A], `noise` float64 [B] uniform in
+    [0, 1), and the scalars `explore` bool and `temperature` float32. It returns `action_index`
+    int32 [B], `log_probability` float32 [B], `probabilities` and `values` float32 [B, A]. A mask
+    row that allows nothing, a negative temperature and a value that is not finite raise
+    tf.errors.InvalidArgumentError.
+
+    Returns:
+        The directory.
+
+    Raises:
+        SpecError: a feature has the name of one of the other inputs.
+    """
+    clash = [f.name for f in fitted.observation if f.name in INPUTS]
+    if clash:
+        raise SpecError(f"feature {clash[0]!r}: a policy's own inputs are {', '.join(INPUTS)}. Rename the feature.")
+    action = fitted.action
+    assert isinstance(action, Discrete)  # what value-based agents are built for
+    graph = PolicyGraph(
+        fitted.preprocessing,
+        fitted.values,
+        tuple(fitted.network.variables),
+        actions=len(action),
+        epsilon=fitted.config.agent.epsilon,
+    )
+    fitted.save(directory)
+    tf.saved_model.save(graph, str(Path(directory) / SAVED_MODEL), signatures={SIGNATURE: graph.signature})
+    return Path(directory)

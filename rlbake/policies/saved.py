@@ -1,0 +1,107 @@
+"""An exported policy, loaded: raw columns in, decisions with their propensities out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rlbake.agents.fitted import DESCRIPTION
+from rlbake.errors import DataError, NotFoundError, nearest
+from rlbake.policies.export import SAVED_MODEL, SIGNATURE
+from rlbake.policies.graph import ACTION_MASK, EXPLORE, NOISE, TEMPERATURE
+from rlbake.policies.policy import Decisions
+from rlbake.specs import Binary, Category, Feature, Number, from_json
+
+_DTYPES: dict[type[Feature], Any] = {Number: np.float64, Binary: bool, Category: object}
+
+
+class SavedPolicy:
+    """The policy in a folder that `export_policy` wrote.
+
+    Args:
+        directory: holds `saved_model/` and `policy.json`.
+        version: who decides, as logged.
+        explore: draw from the exploring distribution instead of acting greedily.
+        temperature: of its softmax, in the unit of the action values; 0: greedy with probability 1 - ε.
+
+    Attributes:
+        version: as given.
+        observation: the features it reads.
+        action: what it decides on.
+
+    Raises:
+        NotFoundError: there is no policy in the folder.
+    """
+
+    def __init__(self, directory: str | Path, version: str, explore: bool = False, temperature: float = 0.0) -> None:
+        root = Path(directory)
+        if not (root / DESCRIPTION).is_file() or not (root / SAVED_MODEL).is_dir():
+            raise NotFoundError(f"there is no policy in {root}: it needs {DESCRIPTION} and {SAVED_MODEL}/.")
+        description = json.loads((root / DESCRIPTION).read_text())
+        self.version = version
+        self.observation: tuple[Feature, ...] = tuple(from_json(f) for f in description["observation"])
+        self.action = from_json(description["action"])
+        self._model = tf.saved_model.load(str(root / SAVED_MODEL))  # keeps the graph's variables alive
+        self._graph = self._model.signatures[SIGNATURE]
+        self._how = {EXPLORE: tf.constant(explore), TEMPERATURE: tf.constant(temperature, tf.float32)}
+
+    def decide(
+        self, observations: dict[str, np.ndarray], noise: np.ndarray, action_mask: np.ndarray | None = None
+    ) -> Decisions:
+        """The inverse of the policy's cumulative distribution at `noise`.
+
+        Raises:
+            NotFoundError: a feature is missing.
+            DataError: a number is not finite, the mask has another shape than [B, A] or a row of
+                it allows nothing, or the temperature is negative.
+        """
+        outputs = self._outputs(observations, noise, action_mask)
+        return Decisions(outputs["action_index"].numpy(), outputs["log_probability"].numpy())
+
+    def probabilities(self, observations: dict[str, np.ndarray], action_mask: np.ndarray | None = None) -> np.ndarray:
+        """The distribution that `decide` draws from, float32 [B, A]. Raises as `decide`."""
+        return self._any_noise(observations, action_mask)["probabilities"].numpy()
+
+    def values(self, observations: dict[str, np.ndarray], action_mask: np.ndarray | None = None) -> np.ndarray:
+        """Values of all actions, float32 [B, A], allowed or not. Raises as `decide`."""
+        return self._any_noise(observations, action_mask)["values"].numpy()
+
+    def _any_noise(self, observations: dict[str, np.ndarray], action_mask: np.ndarray | None) -> dict[str, tf.Tensor]:
+        rows = len(next(iter(observations.values())))
+        return self._outputs(observations, np.zeros(rows), action_mask)
+
+    def _outputs(
+        self, observations: dict[str, np.ndarray], noise: np.ndarray, action_mask: np.ndarray | None
+    ) -> dict[str, tf.Tensor]:
+        shape = (len(noise), len(self.action))
+        mask = np.ones(shape, bool) if action_mask is None else np.asarray(action_mask, bool)
+        if mask.shape != shape:
+            raise DataError(f"action mask: shape {list(mask.shape)}, expected {list(shape)}.")
+        columns = {f.name: _column(f, observations) for f in self.observation}
+        try:
+            return self._graph(
+                **{name: tf.constant(column) for name, column in columns.items()},
+                **{ACTION_MASK: tf.constant(mask), NOISE: tf.constant(np.asarray(noise, np.float64))},
+                **self._how,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            raise DataError(f"the policy refuses {len(noise):,} rows: {_reason(error)}.") from None
+
+
+def _column(feature: Feature, observations: dict[str, np.ndarray]) -> np.ndarray:
+    if feature.name not in observations:
+        raise NotFoundError(f"feature {feature.name!r} is missing. {nearest(feature.name, observations)}")
+    return np.asarray(observations[feature.name], _DTYPES[type(feature)])
+
+
+def _reason(error: tf.errors.InvalidArgumentError) -> str:
+    """The assertion's own words, without the names of nodes."""
+    for line in str(error.message).splitlines():
+        _, separator, said = line.partition("assertion failed: ")
+        if separator:
+            return said.strip().strip("[]")
+    return str(error.message)
