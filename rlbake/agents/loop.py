@@ -7,6 +7,7 @@ but not on the number of rows: new data and new hyperparameters reuse it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -37,14 +38,21 @@ class Rows(NamedTuple):
 
 
 class GraphLoop:
-    """Trains one agent on rows drawn uniformly, with replacement."""
+    """Trains one agent on rows drawn uniformly, with replacement.
 
-    def __init__(self, agent: tf_agent.TFAgent, masked: bool) -> None:
+    Args:
+        agent: takes the gradient steps.
+        masked: whether `next_mask` has a column per action.
+        after_step: called within the graph after every step.
+    """
+
+    def __init__(self, agent: tf_agent.TFAgent, masked: bool, after_step: Callable[[], tf.Operation]) -> None:
         self._agent = agent
         self._masked = masked
-        self._steps = tf.function(self._run_steps, jit_compile=True)
-        self._chunk = tf.function(self._run_chunk, reduce_retracing=True)
-        self.loss = tf.function(self._loss, reduce_retracing=True)
+        self._after_step = after_step
+        self._steps = tf.function(self._run_steps, jit_compile=True, autograph=False)
+        self._chunk = tf.function(self._run_chunk, reduce_retracing=True, autograph=False)
+        self.loss = tf.function(self._loss, reduce_retracing=True, autograph=False)
 
     def run(self, rows: Rows, *, batch_size: int, first_step: int, steps: int, seed: int) -> float:
         """Takes `steps` ≤ CHUNK gradient steps and returns their mean loss.
@@ -59,10 +67,14 @@ class GraphLoop:
         return self._steps(Rows(*(tf.gather(column, drawn) for column in rows)), steps)
 
     def _run_steps(self, batches: Rows, steps: tf.Tensor) -> tf.Tensor:
-        total = tf.constant(0.0)
-        for step in tf.range(steps):
+        def take_step(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = Rows(*(column[step] for column in batches))
-            total += self._agent.train(self._transition(batch)).loss
+            loss = self._agent.train(self._transition(batch)).loss
+            with tf.control_dependencies([loss]):
+                self._after_step()
+            return step + 1, total + loss
+
+        _, total = tf.while_loop(lambda step, _: step < steps, take_step, (0, 0.0))
         return total / tf.cast(steps, tf.float32)
 
     def _loss(self, rows: Rows) -> tf.Tensor:

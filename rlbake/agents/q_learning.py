@@ -14,6 +14,7 @@ from tf_agents.agents.dqn import dqn_agent
 from tf_agents.networks import sequential
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
+from tf_agents.utils import common
 
 from rlbake.agents.loop import GraphLoop
 from rlbake.errors import ConfigError, SpecError
@@ -29,6 +30,8 @@ class QLearningConfig:
         learning_rate: Adam's step size, > 0.
         target_update_period: gradient steps between copies of the Q-network to the target network.
         gradient_clipping: largest norm of the gradient of each variable.
+        averaging: decay per step of the average of the Q-network's weights that is exported, in [0, 1);
+            0 exports the last weights.
         epsilon: share of uniformly random actions when the exported policy explores, in [0, 1].
     """
 
@@ -36,6 +39,7 @@ class QLearningConfig:
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
     target_update_period: Annotated[int, Field(ge=1)] = 200
     gradient_clipping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.999
     epsilon: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
@@ -79,7 +83,8 @@ class QLearner:
         self._shape = layers, size, actions
         self.network = q_network(*self._shape)
         self._optimizer = tf.keras.optimizers.Adam()
-        self._period = tf.Variable(1, dtype=tf.int32, trainable=False)
+        self._period = tf.Variable(1, dtype=tf.int64, trainable=False)
+        self._decay = tf.Variable(0.0, trainable=False)
         self._clipping = tf.Variable(1.0, trainable=False)
         observation = tf.TensorSpec([size], tf.float32)
         self._agent = agent_class(
@@ -88,17 +93,22 @@ class QLearner:
             self.network,
             self._optimizer,
             observation_and_action_constraint_splitter=(lambda both: both) if masked else None,
-            target_update_period=self._period,
+            target_update_period=None,  # a period that can change between trainings: _after_step
             gradient_clipping=self._clipping,
             gamma=1.0,
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False),
         )
         self._agent.initialize()
+        self._average = [tf.Variable(weight, trainable=False) for weight in self.network.variables]
         self._optimizer.build(self.network.trainable_variables)
-        self._variables = {"agent": list(self._agent.variables), "optimizer": list(self._optimizer.variables)}
+        self._variables = {
+            "agent": list(self._agent.variables),
+            "optimizer": list(self._optimizer.variables),
+            "average": self._average,
+        }
         self._at_rest = self.variables()
         self.lock = Lock()
-        self.loop = GraphLoop(self._agent, masked)
+        self.loop = GraphLoop(self._agent, masked, self._after_step)
 
     def variables(self) -> dict[str, list[np.ndarray]]:
         """The present values of everything that training changes."""
@@ -112,6 +122,8 @@ class QLearner:
             layer.kernel.assign(tf.keras.initializers.GlorotUniform(int(layer_seed))(layer.kernel.shape))
             layer.bias.assign(tf.zeros_like(layer.bias))
         self._agent.initialize()
+        for average, weight in zip(self._average, self.network.variables, strict=True):
+            average.assign(weight)
         self._configure(config)
 
     def resume(self, config: QLearningConfig, variables: Mapping[str, Sequence[np.ndarray]]) -> None:
@@ -132,8 +144,21 @@ class QLearner:
     def trained_network(self) -> sequential.Sequential:
         """A copy of the Q-network that later training leaves alone."""
         copy = q_network(*self._shape)
-        copy.set_weights(self.network.get_weights())
+        copy.set_weights([average.numpy() for average in self._average])
         return copy
+
+    def _after_step(self) -> tf.Operation:
+        """Every `period` steps the target network becomes the Q-network; the average always follows."""
+        step, weights = self._agent.train_step_counter, self.network.variables
+        target = self._agent._target_q_network.variables
+        copied = tf.cond(
+            step % self._period == 0, lambda: common.soft_variables_update(weights, target, tau=1.0), tf.no_op
+        )
+        averaged = [
+            average.assign_add((1 - self._decay) * (weight - average))
+            for average, weight in zip(self._average, weights, strict=True)
+        ]
+        return tf.group(copied, *averaged)
 
     def _assign(self, values: Mapping[str, Sequence[np.ndarray]]) -> None:
         for part, group in self._variables.items():
@@ -144,3 +169,4 @@ class QLearner:
         self._optimizer.learning_rate.assign(config.learning_rate)
         self._period.assign(config.target_update_period)
         self._clipping.assign(config.gradient_clipping)
+        self._decay.assign(config.averaging)
