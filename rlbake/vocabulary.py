@@ -61,6 +61,25 @@ TAG_WINDOW = "rlbake.window"
 TAG_FAILURE = "rlbake.failure"
 TAG_GIT_DIRTY = "rlbake.git_dirty"
 
+# --- MLflow tags of a run's input dataset --------------------------------------------------
+TAG_TABLE = "rlbake.table"  # URI
+TAG_TABLE_VERSION = "rlbake.table_version"
+TAG_WINDOWS = "rlbake.windows"
+TAG_BUILD_RUNS = "rlbake.build_runs"  # run ids, comma-separated
+
+# --- MLflow tags of a registered version ---------------------------------------------------
+TAG_GATE_RUN = "rlbake.gate_run"
+TAG_REPLACED = "rlbake.replaced"  # version that was champion before
+TAG_FORCED = "rlbake.forced"  # true: promoted although the gate refused
+
+# --- MLflow metrics that the gate reads as evidence ---------------------------------------
+SIM_MEAN = "sim/mean_return"
+SIM_LOW = "sim/low"
+SIM_HIGH = "sim/high"
+SIM_BEST = "sim/best_return"
+SIM_RANDOM = "sim/random_return"
+SIM_SCORE = "sim/score"
+
 # --- registry aliases --------------------------------------------------------------------
 CHAMPION = "champion"
 CHALLENGER = "challenger"

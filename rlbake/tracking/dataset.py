@@ -23,12 +23,8 @@ from mlflow.entities import DatasetInput
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_DATASET_SOURCE_SIZE, MAX_INPUT_TAG_VALUE_SIZE
 
+from rlbake import vocabulary as v
 from rlbake.tracking.params import shortened
-
-TAG_TABLE = "rlbake.table"
-TAG_VERSION = "rlbake.table_version"
-TAG_WINDOWS = "rlbake.windows"
-TAG_BUILD_RUNS = "rlbake.build_runs"
 
 MANIFESTS = "inputs"
 """Artifact folder of a run that holds one JSON file per trajectory dataset it read."""
@@ -103,10 +99,10 @@ class TrajectoryDataset(Dataset):
     def tags(self) -> dict[str, str]:
         """For the run's input: short forms, to search and to look at."""
         return {
-            TAG_TABLE: shortened(self.uri, MAX_INPUT_TAG_VALUE_SIZE),
-            TAG_VERSION: str(self.version),
-            TAG_WINDOWS: span(self.windows),
-            TAG_BUILD_RUNS: shortened(",".join(self.build_runs), MAX_INPUT_TAG_VALUE_SIZE),
+            v.TAG_TABLE: shortened(self.uri, MAX_INPUT_TAG_VALUE_SIZE),
+            v.TAG_TABLE_VERSION: str(self.version),
+            v.TAG_WINDOWS: span(self.windows),
+            v.TAG_BUILD_RUNS: shortened(",".join(self.build_runs), MAX_INPUT_TAG_VALUE_SIZE),
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -132,7 +128,7 @@ def read_trajectory_dataset(run_id: str, given: DatasetInput) -> TrajectoryDatas
     Raises:
         MlflowException: the run's manifest of it cannot be read.
     """
-    if TAG_VERSION not in {tag.key for tag in given.tags}:
+    if v.TAG_TABLE_VERSION not in {tag.key for tag in given.tags}:
         return None
     text = mlflow.artifacts.load_text(f"runs:/{run_id}/{manifest_file(given.dataset.name)}")
     return TrajectoryDataset.from_manifest(json.loads(text))

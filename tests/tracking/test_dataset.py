@@ -12,8 +12,8 @@ import pytest
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
 
+from rlbake import vocabulary as v
 from rlbake.tracking.dataset import (
-    TAG_BUILD_RUNS,
     Source,
     TrajectoryDataset,
     read_source,
@@ -54,7 +54,7 @@ def test_a_trajectory_dataset_comes_back_as_it_went_in() -> None:
     assert tags["mlflow.data.context"] == "training"
     assert tags["rlbake.table_version"] == "0"
     assert tags["rlbake.windows"] == "2026-01-01 to 2026-01-30 (30)"
-    assert tags[TAG_BUILD_RUNS].endswith("…")
+    assert tags[v.TAG_BUILD_RUNS].endswith("…")
     read = read_trajectory_dataset(run.run_id, given)
     assert read is not None
     assert read.manifest() == _dataset(build_runs=builds).manifest()
