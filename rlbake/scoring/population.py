@@ -1,0 +1,76 @@
+"""Whom to score, checked before anything is decided.
+
+A row of a population is a timestep without a decision, so the contract of timesteps holds for
+it; beside that, everybody is in it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from rlbake import vocabulary as v
+from rlbake.cadence import Window
+from rlbake.errors import DataError, failed_check
+from rlbake.specs import Action, Feature
+from rlbake.timesteps import contract
+from rlbake.timesteps.columns import OPTIONAL
+
+_ROWS, _BROKEN, _MOST = "rows", "broken", "most"
+
+
+@contextmanager
+def checked(
+    population: DataFrame, *, keys: Sequence[str], observation: Sequence[Feature], action: Action, window: Window
+) -> Iterator[DataFrame]:
+    """The keys, the features and the mask where there is one, computed once and kept until the block ends.
+
+    Raises:
+        DataError: nobody is in it, somebody is in it twice, a column is missing or of a wrong
+            type, or a row breaks a rule of `timesteps.rules`.
+    """
+    wanted = [*keys, *(feature.name for feature in observation)]
+    wanted += [v.ACTION_MASK] if v.ACTION_MASK in population.columns else []
+    twice = [name for name in wanted if population.columns.count(name) > 1]
+    if twice:
+        raise DataError(f"population: it has two columns named {twice[0]!r}. Keep one.")
+    if set(wanted) <= set(population.columns):
+        population = population.select(*wanted)
+    undecided = _undecided(population, window)
+    lazily = contract.checked(undecided, keys=keys, observation=observation, action=action, metrics=(), window=window)
+    population.persist()
+    try:
+        _judge(lazily, keys, window)
+        yield population
+    finally:
+        population.unpersist()
+
+
+def _undecided(population: DataFrame, window: Window) -> DataFrame:
+    reserved = {v.TIMESTAMP, v.ACTION, *OPTIONAL} - {v.ACTION_MASK}
+    return population.drop(*reserved).withColumns({v.TIMESTAMP: F.lit(window.start), v.ACTION: F.lit(None).cast("int")})
+
+
+def _judge(population: contract.Checked, keys: Sequence[str], window: Window) -> None:
+    environments = population.rows.groupBy(v.ENV_ID).agg(
+        F.count(F.lit(1)).alias(_ROWS), F.min(contract.BROKEN_RULE).alias(_BROKEN)
+    )
+    total = environments.agg(F.sum(_ROWS).alias(_ROWS), F.min(_BROKEN).alias(_BROKEN), F.max(_ROWS).alias(_MOST))
+    seen = total.collect()[0]
+    if not seen[_ROWS]:
+        raise DataError(f"population: nobody is in it at {window}. Check that its sources hold this date.")
+    population.judge(seen[_BROKEN], seen[_ROWS])
+    if seen[_MOST] > 1:
+        repeated = environments.where(F.col(_ROWS) > 1)
+        counts = repeated.agg(F.sum(_ROWS).alias(_ROWS)).collect()[0]
+        raise failed_check(
+            "population: the same key more than once",
+            where=f"column {', '.join(keys)}",
+            count=counts[_ROWS],
+            of=seen[_ROWS],
+            examples=[f"{row[v.ENV_ID]}: {row[_ROWS]} rows" for row in repeated.orderBy(v.ENV_ID).limit(5).collect()],
+            fix="One decision is made for each environment: keep one row of each.",
+        )

@@ -1,0 +1,178 @@
+"""One decision for everybody in a population, made on Spark and logged so that it can be learned from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark import cloudpickle
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
+
+from rlbake import vocabulary as v
+from rlbake.cadence import Window
+from rlbake.errors import SpecError
+from rlbake.scoring import worker
+from rlbake.scoring.population import checked
+from rlbake.scoring.shipment import pack
+from rlbake.specs import Action, Discrete, Feature, to_json
+from rlbake.timesteps import columns
+from rlbake.timesteps.env_id import env_id
+from rlbake.warehouse.table import Commit, Table
+
+cloudpickle.register_pickle_by_value(worker)  # executors have no rlbake
+
+SCORED = (
+    v.TIMESTAMP,
+    v.ENV_ID,
+    v.OBSERVATION,
+    v.ACTION_MASK,
+    v.ACTION,
+    v.ACTION_INDEX,
+    v.LOG_PROBABILITY,
+    v.POLICY_VERSION,
+    v.DECISION_ID,
+)
+"""Columns of the table `scores`, which follow the key columns; `ds` is the last."""
+
+_KEY = "key_{}"
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What scoring did.
+
+    Attributes:
+        rows: decisions, one for each environment of the population.
+        commit: to the table; not `changed` if the table held just these decisions.
+    """
+
+    rows: int
+    commit: Commit
+
+
+def score(
+    population: DataFrame,
+    *,
+    keys: Sequence[str],
+    observation: Sequence[Feature],
+    action: Action,
+    policy_dir: str | Path,
+    policy_version: str,
+    window: Window,
+    explore: bool,
+    temperature: float,
+    seed: int,
+    output: Table,
+    run_id: str,
+) -> ScoreResult:
+    """Decides for everybody in a population as seen at the end of a window, and makes the table hold just that.
+
+    The same input gives the same decisions, however it is partitioned, and no new table version.
+
+    Args:
+        population: the keys, one column per feature, optionally `action_mask`.
+        policy_dir: local folder with `saved_model/` and `policy.json`.
+        policy_version: who decides, as logged.
+        window: the window of the table that is replaced; the decisions' timestamp is its end.
+        explore: draw from the policy's exploring distribution instead of acting greedily.
+        temperature: of its softmax, in the unit of the action values; 0 for greedy.
+        seed: of the noise that actions are drawn with.
+        run_id: MLflow run that scores.
+
+    Raises:
+        DataError: the population is empty or breaks the contract.
+        SpecError: the policy is for other features or actions, the actions are not Discrete, or a
+            key has the name of one of the table's own columns.
+        NotFoundError: there is no policy in the folder.
+        ConfigError: the temperature is negative or not finite.
+        StorageError: the table cannot be written to.
+    """
+    policy = pack(policy_dir, observation=observation, action=action, explore=explore, temperature=temperature)
+    assert isinstance(action, Discrete)  # pack refuses others
+    taken = [key for key in keys if key in (*SCORED, v.DS)]
+    if taken:
+        raise SpecError(f"key {taken[0]!r}: scores have a column of this name. Rename the key.")
+    with checked(population, keys=keys, observation=observation, action=action, window=window) as known:
+        rows = decide(
+            known,
+            keys=keys,
+            observation=observation,
+            action=action,
+            policy=policy,
+            policy_version=policy_version,
+            window=window,
+            seed=seed,
+        )
+        config = {
+            "observation": [to_json(feature) for feature in observation],
+            "action": to_json(action),
+            "policy_version": policy_version,
+            "explore": explore,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        config_digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:32]
+        commit = output.replace_window(rows, window.ds, run_id=run_id, config_digest=config_digest)
+    return ScoreResult(commit.rows, commit)
+
+
+def decide(
+    population: DataFrame,
+    *,
+    keys: Sequence[str],
+    observation: Sequence[Feature],
+    action: Discrete,
+    policy: worker.Policy,
+    policy_version: str,
+    window: Window,
+    seed: int,
+) -> DataFrame:
+    """A checked population → the keys and the columns of `SCORED`, one row each. Lazy."""
+    decided = _in_worker(population, keys, observation, policy, noise(keys, window, seed))
+    observed = F.struct(*(F.col(worker.FEATURE.format(n)).alias(f.name) for n, f in enumerate(observation)))
+    named = decided.select(
+        *(F.col(_KEY.format(n)).alias(key) for n, key in enumerate(keys)),
+        observed.alias(v.OBSERVATION),
+        columns.optional(decided, v.ACTION_MASK, "array<boolean>").alias(v.ACTION_MASK),
+        F.element_at(F.array(*map(F.lit, action.names)), F.col(worker.ACTION_INDEX) + 1).alias(v.ACTION),
+        F.col(worker.ACTION_INDEX).alias(v.ACTION_INDEX),
+        F.col(worker.LOG_PROBABILITY).alias(v.LOG_PROBABILITY),
+        F.lit(window.end).alias(v.TIMESTAMP),
+        F.lit(policy_version).alias(v.POLICY_VERSION),
+    )
+    identified = named.withColumns(
+        {v.ENV_ID: env_id(keys), v.DECISION_ID: decision_id(keys, window, policy_version)},
+    )
+    return identified.select(*keys, *SCORED)
+
+
+def noise(keys: Sequence[str], window: Window, seed: int) -> Column:
+    """Uniform in [0, 1), a function of the environment, the window and the seed: the top 53 bits of a 64-bit hash."""
+    hash_ = F.xxhash64(env_id(keys), F.lit(window.ds), F.lit(seed).cast("long"))
+    return F.shiftrightunsigned(hash_, 11).cast("double") * F.lit(2.0**-53)
+
+
+def decision_id(keys: Sequence[str], window: Window, policy_version: str) -> Column:
+    """The first 32 hexadecimal digits of sha256 over policy version, `ds` and environment, one a line."""
+    return F.sha2(F.concat(F.lit(f"{policy_version}\n{window.ds}\n"), env_id(keys)), 256).substr(1, 32)
+
+
+def _in_worker(
+    population: DataFrame, keys: Sequence[str], observation: Sequence[Feature], policy: worker.Policy, noise: Column
+) -> DataFrame:
+    """The population and its decisions, in the worker's own column names; what is flat crosses to Python cheaply."""
+    seen = columns.observation(observation)
+    flat = population.select(
+        *(F.col(f"`{key}`").alias(_KEY.format(n)) for n, key in enumerate(keys)),
+        *(seen.getField(f.name).alias(worker.FEATURE.format(n)) for n, f in enumerate(observation)),
+        *([F.col(v.ACTION_MASK).alias(worker.ACTION_MASK)] if v.ACTION_MASK in population.columns else []),
+        noise.alias(worker.NOISE),
+    )
+    kept = [field for field in flat.schema.fields if field.name != worker.NOISE]
+    decided = [StructField(worker.ACTION_INDEX, IntegerType()), StructField(worker.LOG_PROBABILITY, FloatType())]
+    return flat.mapInArrow(worker.decider(policy), StructType([*kept, *decided]))

@@ -1,0 +1,89 @@
+"""An exported policy, read on the driver and packed for the executors. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlbake.errors import ConfigError, NotFoundError, SpecError
+from rlbake.scoring.worker import Policy
+from rlbake.specs import Action, Discrete, Feature, from_json
+
+DESCRIPTION, SAVED_MODEL = "policy.json", "saved_model"
+
+
+def pack(
+    directory: str | Path, *, observation: Sequence[Feature], action: Action, explore: bool, temperature: float
+) -> Policy:
+    """The policy in a folder that `policies.export.export_policy` wrote.
+
+    It may read fewer features than the application has now, but none that the application lacks,
+    and it must choose among the application's actions.
+
+    Args:
+        directory: holds `saved_model/` and `policy.json`.
+        observation: the application's features, in the order of the worker's columns.
+        action: the application's actions.
+        explore: draw from the exploring distribution instead of acting greedily.
+        temperature: of its softmax, in the unit of the action values; 0 for greedy.
+
+    Raises:
+        NotFoundError: there is no policy in the folder.
+        SpecError: the policy is for other features or actions, or for actions that are not Discrete.
+        ConfigError: the temperature is negative or not finite.
+    """
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ConfigError(f"temperature {temperature} must be a finite number, at least 0.")
+    root = Path(directory)
+    if not (root / DESCRIPTION).is_file() or not (root / SAVED_MODEL).is_dir():
+        raise NotFoundError(f"there is no policy in {root}: it needs {DESCRIPTION} and {SAVED_MODEL}/.")
+    description = json.loads((root / DESCRIPTION).read_text())
+    actions = _same_actions(from_json(description["action"]), action)
+    inputs = _inputs([from_json(feature) for feature in description["observation"]], observation)
+    archive = _zipped(root / SAVED_MODEL)
+    return Policy(archive, hashlib.sha256(archive).hexdigest(), inputs, actions, explore, temperature)
+
+
+def _same_actions(trained: Action, action: Action) -> int:
+    if not isinstance(action, Discrete):
+        raise SpecError(f"only Discrete actions can be scored, not {type(action).__name__}.")
+    if not isinstance(trained, Discrete) or trained.names != action.names:
+        chosen = _listed(trained.names) if isinstance(trained, Discrete) else type(trained).__name__
+        raise SpecError(
+            f"the policy chooses among other actions than the application's: {chosen} instead of "
+            f"{_listed(action.names)}. Train a model on the actions as they are now."
+        )
+    return len(action)
+
+
+def _inputs(trained: Sequence[Feature], observation: Sequence[Feature]) -> tuple[tuple[str, str, int], ...]:
+    """Name, kind and position among the application's features of each feature that the policy reads."""
+    known = {feature.name: (type(feature).__name__, number) for number, feature in enumerate(observation)}
+    needed = {feature.name: type(feature).__name__ for feature in trained}
+    wrong = [f"{name} ({kind})" for name, kind in needed.items() if name not in known or known[name][0] != kind]
+    if wrong:
+        raise SpecError(
+            f"the policy reads features that the application does not have: {_listed(wrong)}. "
+            f"The application has {_listed([f'{name} ({kind})' for name, (kind, _) in known.items()])}. "
+            "Train a model on the features as they are now."
+        )
+    return tuple((name, kind, known[name][1]) for name, kind in needed.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _zipped(folder: Path) -> bytes:
+    """The same bytes for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.writestr(zipfile.ZipInfo(str(path.relative_to(folder))), path.read_bytes())
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""What scoring runs on the executors. They need numpy, pyarrow and TensorFlow, nothing of rlbake.
+
+This module travels by value inside the Spark job, together with the policy. So it may import
+nothing of this package, and what must outlive a task is kept in `sys.modules`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+# Rows per call of the graph, two calls for one of Spark's batches. Always as many, padded where there are
+# fewer: float32 sums depend on the shape in their last bit, and a row's decision must not depend on its neighbours.
+CHUNK = 5120
+
+# Columns of the batches; positional, so that no name that a user chose is in the way.
+FEATURE = "feature_{}"
+ACTION_MASK, NOISE = "action_mask", "noise"
+ACTION_INDEX, LOG_PROBABILITY = "action_index", "log_probability"
+
+_LOADED = "rlbake_loaded_policy"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """An exported policy on its way to the executors.
+
+    Attributes:
+        archive: zip of the SavedModel's folder.
+        digest: names the archive's content.
+        features: name, kind ("Number", "Binary" or "Category") and column number of each one it reads.
+        actions: number of actions.
+        explore: whether it explores.
+        temperature: of the softmax over values, 0 for greedy.
+    """
+
+    archive: bytes
+    digest: str
+    features: tuple[tuple[str, str, int], ...]
+    actions: int
+    explore: bool
+    temperature: float
+
+
+def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """A function for `mapInArrow` that appends the decision and drops the noise it was made with.
+
+    Reads the features (float32, boolean or string, no NULL), the noise (float64) and the mask
+    (lists of booleans, NULL = all allowed) where there is one; passes everything else through.
+    """
+
+    def decided(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            action, log_probability = _decisions(policy, batch)
+            kept = [name for name in batch.schema.names if name != NOISE]
+            yield pa.RecordBatch.from_arrays(
+                [*(batch.column(name) for name in kept), pa.array(action), pa.array(log_probability)],
+                names=[*kept, ACTION_INDEX, LOG_PROBABILITY],
+            )
+
+    return decided
+
+
+def _decisions(policy: Policy, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    tf, graph = _loaded(policy)
+    rows = -(-batch.num_rows // CHUNK) * CHUNK
+    inputs, categories = _inputs(tf, policy, batch, rows)
+    constants = {"explore": tf.constant(policy.explore), "temperature": tf.constant(policy.temperature, tf.float32)}
+    action = np.empty(rows, np.int32)
+    log_probability = np.empty(rows, np.float32)
+    for start in range(0, rows, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        tensors = {name: tf.constant(values[chunk]) for name, values in inputs.items()}
+        tensors |= {name: tf.gather(words, inputs[name][chunk]) for name, words in categories.items()}
+        outputs = graph(**tensors, **constants)
+        action[chunk] = outputs["action_index"].numpy()
+        log_probability[chunk] = outputs["log_probability"].numpy()
+    return action[: batch.num_rows], log_probability[: batch.num_rows]
+
+
+def _inputs(tf: Any, policy: Policy, batch: pa.RecordBatch, rows: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The graph's inputs, padded to so many rows; a category is an index into its words, a string tensor."""
+    inputs, categories = {}, {}
+    for name, kind, number in policy.features:
+        column = batch.column(FEATURE.format(number))
+        if kind == "Category":
+            encoded = column.dictionary_encode()
+            categories[name] = tf.constant(encoded.dictionary.to_pylist(), tf.string)
+            inputs[name] = _padded(encoded.indices.to_numpy(), rows, 0)
+        elif kind == "Binary":
+            inputs[name] = _padded(column.to_numpy(zero_copy_only=False), rows, False)
+        else:
+            inputs[name] = _padded(column.to_numpy().astype(np.float64), rows, 0.0)
+    inputs["noise"] = _padded(batch.column(NOISE).to_numpy(), rows, 0.0)
+    mask = np.ones((rows, policy.actions), bool)
+    if ACTION_MASK in batch.schema.names:
+        column = batch.column(ACTION_MASK)
+        given = np.flatnonzero(column.is_valid())
+        mask[given] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, policy.actions)
+    inputs["action_mask"] = mask
+    return inputs, categories
+
+
+def _padded(values: np.ndarray, rows: int, filler: Any) -> np.ndarray:
+    padded = np.full((rows, *values.shape[1:]), filler, values.dtype)
+    padded[: len(values)] = values
+    return padded
+
+
+def _loaded(policy: Policy) -> tuple[Any, Any]:
+    """TensorFlow and the policy's graph, loaded once per Python worker and kept between tasks."""
+    kept = sys.modules.setdefault(_LOADED, ModuleType(_LOADED)).__dict__
+    if kept.get("digest") != policy.digest:
+        with _without_native_logs():
+            kept["graph"] = _load(policy.archive)
+        kept["digest"] = policy.digest
+    import tensorflow as tf
+
+    return tf, kept["graph"]
+
+
+def _load(archive: bytes) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # a worker that has run TensorFlow before keeps its settings
+        tf.config.set_visible_devices([], "GPU")
+        tf.config.threading.set_intra_op_parallelism_threads(1)  # Spark runs one worker per core
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
+        model = tf.saved_model.load(folder)
+    graph = model.signatures["serving_default"]
+    graph.owner = model  # a signature alone does not keep the model's variables alive
+    return graph
+
+
+@contextlib.contextmanager
+def _without_native_logs() -> Iterator[None]:
+    """Keeps TensorFlow's start-up remarks about this machine off the executor's stderr; errors still raise."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
