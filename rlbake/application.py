@@ -7,7 +7,8 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -120,33 +121,50 @@ def load_application(target: str, tables: str) -> Application:
     return application
 
 
-def _module(source: str, target: str) -> object:
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Turns whatever the user's own code raises into one line that names its place.
+
+    Raises:
+        ConfigError: the code raised something that is not an RlbakeError already.
+    """
     try:
-        if not source.endswith(".py"):
-            return importlib.import_module(source)
-        path = Path(source)
-        if not path.is_file():
-            raise ConfigError(f"application {target!r}: there is no file {source}.")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None  # a .py path always has a loader
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)
-        spec.loader.exec_module(module)
-        return module
+        yield
     except RlbakeError:
         raise
     except SyntaxError as error:
         raise ConfigError(
-            f"application {target!r}: {error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}"
+            f"{what}: {error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}"
         ) from error
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"application {target!r}: there is no module {error.name!r}.") from error
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ConfigError(
-            f"application {target!r}: {last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
-        ) from error
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<")]
+        place = (own or frames)[-1]
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(f"{what}: {place.filename}, line {place.lineno}: {type(error).__name__}: {reason}") from error
+
+
+def _module(source: str, target: str) -> object:
+    what = f"application {target!r}"
+    if source.endswith(".py") and not Path(source).is_file():
+        raise ConfigError(f"{what}: there is no file {source}.")
+    try:
+        with user_code(what):
+            return importlib.import_module(source) if not source.endswith(".py") else _executed(Path(source))
+    except ConfigError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise ConfigError(f"{what}: there is no module {error.__cause__.name!r}.") from error
+        raise
+
+
+def _executed(path: Path) -> object:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # a .py path always has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _check(cls: type[Application]) -> None:

@@ -118,8 +118,9 @@ class Cadence:
         number = (window.start - self.start) // self.every - n
         return self._window(number) if number >= 0 else None
 
-    def following(self, window: Window) -> Window:
-        return self._window((window.start - self.start) // self.every + 1)
+    def following(self, window: Window, n: int = 1) -> Window:
+        """The window n after this one."""
+        return self._window((window.start - self.start) // self.every + n)
 
     def training_windows(self, last: Window) -> list[Window]:
         """The `training_window` windows that end with this one, fewer at the start of time."""

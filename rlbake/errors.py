@@ -27,6 +27,10 @@ class DataError(RlbakeError):
     """Logged data breaks the application's contract."""
 
 
+class EmptyWindowError(DataError):
+    """A window has no rows at all: its logs are missing, or the date is wrong."""
+
+
 class NotFoundError(RlbakeError):
     """A table, window, model or run that was asked for does not exist."""
 

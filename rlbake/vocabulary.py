@@ -60,6 +60,7 @@ TAG_STAGE = "rlbake.stage"
 TAG_WINDOW = "rlbake.window"
 TAG_FAILURE = "rlbake.failure"
 TAG_GIT_DIRTY = "rlbake.git_dirty"
+TAG_MODELS = "rlbake.models"  # ids of the logged models that the run used, comma-separated
 
 # --- MLflow tags of a run's input dataset --------------------------------------------------
 TAG_TABLE = "rlbake.table"  # URI
@@ -71,6 +72,9 @@ TAG_BUILD_RUNS = "rlbake.build_runs"  # run ids, comma-separated
 TAG_GATE_RUN = "rlbake.gate_run"
 TAG_REPLACED = "rlbake.replaced"  # version that was champion before
 TAG_FORCED = "rlbake.forced"  # true: promoted although the gate refused
+
+# --- MLflow metrics of a build: <BUILD>/rows_in, transitions, open, …     ---------
+BUILD = "build"
 
 # --- MLflow metrics that the gate reads as evidence ---------------------------------------
 SIM_MEAN = "sim/mean_return"

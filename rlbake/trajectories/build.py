@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
-from rlbake.errors import DataError
+from rlbake.errors import EmptyWindowError
 from rlbake.specs import Action, Feature
 from rlbake.timesteps.contract import BROKEN_RULE, TIMESTEP, Checked, checked
 from rlbake.trajectories import pair
@@ -78,7 +78,8 @@ def build_window(
             episodes simply start in this one.
 
     Raises:
-        DataError: the rows break the contract, or there are none; no table has changed.
+        DataError: the rows break the contract; no table has changed.
+        EmptyWindowError: there are none; no table has changed.
         StorageError: the tables cannot be written.
     """
     rows = checked(frame, keys=keys, observation=observation, action=action, metrics=metrics, window=window)
@@ -137,7 +138,7 @@ def _counts(seen: Observation) -> dict[str, int]:
 def _judge(rows: Checked, seen: Observation, window: Window) -> None:
     counts = _counts(seen)
     if not counts["rows_in"]:
-        raise DataError(
+        raise EmptyWindowError(
             f"window {window}: timesteps() returned no rows. Check that the logs of "
             f"[{window.start:%Y-%m-%dT%H:%M}, {window.end:%Y-%m-%dT%H:%M}) UTC are there, or choose another date."
         )

@@ -1,0 +1,53 @@
+"""What every entry point shares: common options, and how success and failure are told."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rlbake.errors import RlbakeError
+
+NONE_FROM_EMPTY = {"callback": lambda _context, _parameter, value: value or None}
+"""For options whose default is "nothing": an MLproject parameter cannot be absent, only empty."""
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every entry point has."""
+    for option in (
+        click.option("--seed", type=int, default=0, help="Of every random choice."),
+        click.option(
+            "--date", default="latest", help="The period to work on, ISO; the latest complete one if not given."
+        ),
+        click.option("--tables", default="tables", help="Folder or object storage URI that holds the tables."),
+        click.option(
+            "--application",
+            default="rlbake.scenarios.cartpole:CartPole",
+            help="package.module:Class or path/to/file.py:Class.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run(command: click.Command) -> None:
+    """Runs a command; a user's mistake ends in one line, a tag on the run and exit code 1."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("rlbake").setLevel(logging.INFO)
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except RlbakeError as error:
+        _fail(str(error))
+
+
+def _fail(reason: str) -> None:
+    from rlbake.tracking.runs import record_failure
+
+    record_failure(reason)
+    click.echo(f"Error: {reason}", err=True)
+    sys.exit(1)

@@ -1,0 +1,110 @@
+"""Trajectories to a registered agent."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+
+from rlbake.agents.config import TrainConfig, read_config
+from rlbake.agents.training import OnMetrics, fit
+from rlbake.dataset.snapshot import Snapshot, pin
+from rlbake.dataset.split import split_environments
+from rlbake.dataset.transitions import Transitions, load
+from rlbake.period.build import ensure_trajectories
+from rlbake.period.period import Period
+from rlbake.period.progress import Progress
+from rlbake.policies.export import export_policy
+from rlbake.registry.versions import ResolvedModel, register
+from rlbake.tracking.dataset import TrajectoryDataset
+from rlbake.tracking.model import log_agent
+from rlbake.tracking.runs import StageRun, stage_run
+
+_logger = logging.getLogger(__name__)
+
+
+def training_config(
+    period: Period, agent: str | None = None, file: str | None = None, set_: str | None = None
+) -> TrainConfig:
+    """Defaults < the application's gamma < YAML file < `set`.
+
+    Raises:
+        ConfigError: a name is unknown, or a value of the wrong type or out of range.
+    """
+    return read_config(gamma=period.application.gamma, agent=agent, file=file, set_=set_)
+
+
+def train(period: Period, config: TrainConfig) -> ResolvedModel:
+    """Trains an agent on the training window that ends with the period's, and registers it as challenger.
+
+    Raises:
+        DataError: there are too few transitions to train on, or one is unusable.
+        SpecError: the agent cannot do the application's actions.
+    """
+    application = period.application
+    with stage_run("train", application=application.name, window=period.window.ds) as run:
+        run.log_config({"seed": period.seed, "model_name": period.model_name, **vars(config)})
+        ensure_trajectories(period)
+        with run.phase("read"):
+            snapshot = _pinned(period)
+            dataset = _dataset(period, snapshot)
+            run.log_input(dataset, "training")
+            training, holdout = split_environments(_transitions(period, snapshot, config), config.holdout)
+        _logger.info(
+            "Training %s on %s transitions (%s held out) of version %d, digest %s.",
+            config.agent.name, f"{len(training):,}", f"{len(holdout):,}", snapshot.version, snapshot.digest,
+        )  # fmt: skip
+        with run.phase("train"), Progress(config.steps) as progress:
+            fitted = fit(
+                training,
+                holdout,
+                observation=application.observation,
+                action=application.action,
+                config=config,
+                seed=period.seed,
+                on_metrics=_reported(run, progress),
+            )
+        with run.phase("log_model"), tempfile.TemporaryDirectory() as folder:
+            info = log_agent(export_policy(fitted, folder), application=application.name)
+            model = register(info, period.model_name)
+        run.metrics(fitted.metrics, config.steps, model_id=info.model_id, dataset=dataset)
+        _logger.info("Registered %s version %s as challenger.", model.name, model.version)
+        return model
+
+
+def _pinned(period: Period) -> Snapshot:
+    windows = [w.ds for w in period.application.cadence.training_windows(period.window)]
+    return pin(period.trajectories.uri, windows)
+
+
+def _dataset(period: Period, snapshot: Snapshot) -> TrajectoryDataset:
+    builds = period.trajectories.builds(snapshot.windows, snapshot.version)
+    return TrajectoryDataset(
+        f"{period.application.name}_trajectories",
+        uri=snapshot.uri,
+        version=snapshot.version,
+        windows=snapshot.windows,
+        digest=snapshot.digest,
+        rows=snapshot.rows,
+        build_runs=[build.run_id for build in builds.values()],
+    )
+
+
+def _transitions(period: Period, snapshot: Snapshot, config: TrainConfig) -> Transitions:
+    application = period.application
+    return load(
+        snapshot,
+        observation=application.observation,
+        action=application.action,
+        metrics=application.metrics,
+        reward=application.reward,
+        gamma=config.gamma,
+        n_step=config.n_step,
+    )
+
+
+def _reported(run: StageRun, progress: Progress) -> OnMetrics:
+    def report(step: int, metrics: dict[str, float]) -> None:
+        run.metrics(metrics, step)
+        progress.at(step, metrics)
+
+    return report
