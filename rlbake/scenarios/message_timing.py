@@ -73,8 +73,10 @@ class MessageTimingWorld:
 
 
 class MessageTiming(Scenario):
-    """Message timing. The metrics of a decision are whether its message was clicked, and whether the
-    player unsubscribed from messages of its topic; tomorrow's message has another topic.
+    """At which hour of the day (UTC) to message each player.
+
+    A decision is followed by at most one click, and at most one unsubscription: from messages of
+    today's topic, so that tomorrow's message about another one still goes out.
     """
 
     name = "message_timing"

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from rlbake import vocabulary as v
 from rlbake.evaluation.simulated import simulate
 from rlbake.policies.behaviour import RandomPolicy, RulesPolicy
+from rlbake.policies.policy import Decisions
 from rlbake.scenarios.cartpole import STATE, CartPole, CartPoleWorld
+from rlbake.warehouse.table import Table
 
 CONTROLLER = np.array([0.05, 0.1, 1.0, 1.0])
 FIRST = CartPole.cadence.window("2026-01-01")
@@ -195,3 +197,34 @@ def test_population_is_every_cart_as_last_seen(spark, cartpole):
     last = steps.sort_values(v.TIMESTAMP).groupby("cart")[list(STATE)].last()
     assert list(population.columns) == list(STATE)
     assert population.loc[last.index].equals(last)
+
+
+def test_every_decision_becomes_a_transition(spark, cartpole, built):
+    """Half the carts fall and half are cut; the cut ones bootstrap from their final observation."""
+
+    class Halves:
+        version = "halves"
+
+        def decide(self, observations, noise, action_mask=None):
+            at_random, balanced_ = (p.decide(observations, noise) for p in (RANDOM, BALANCED))
+            first = np.arange(len(noise)) % 2 == 0
+            return Decisions(
+                np.where(first, at_random.action, balanced_.action),
+                np.where(first, at_random.log_probability, balanced_.log_probability),
+            )
+
+    cartpole.simulate(FIRST, Halves(), 10, seed=0)
+    steps = cartpole.play(FIRST, Halves(), 10, seed=0)["steps"].to_pandas()
+    build = built(cartpole, FIRST)
+    assert build.transitions == steps[v.ACTION].notna().sum()
+    assert build.open == build.unobserved == build.stray == build.timed_out == 0
+    table = Table(f"{cartpole.tables}/cartpole/{v.TRAJECTORIES_TABLE}")
+    rows = table.read(spark).toPandas()
+    assert (rows[v.REWARD] == 1).all()
+    ends = rows[v.END].value_counts()
+    assert (ends[v.TERMINATED], ends[v.TRUNCATED]) == (5, 5)
+    assert rows.loc[rows[v.END] == v.TERMINATED, v.NEXT_OBSERVATION].isna().all()
+    cut = rows[rows[v.END] == v.TRUNCATED].set_index(v.ENV_ID)
+    final = steps[steps[v.ACTION].isna()].set_index("cart")
+    for cart in final.index:
+        assert cut.loc[cart, v.NEXT_OBSERVATION]["angle"] == final.loc[cart, "angle"]

@@ -13,6 +13,7 @@ from rlbake.evaluation.simulated import simulate
 from rlbake.policies.behaviour import RandomPolicy, RulesPolicy
 from rlbake.scenarios import daily_rhythm as rhythm
 from rlbake.scenarios.message_timing import MessageTiming
+from rlbake.warehouse.table import Table
 
 FIRST = MessageTiming.cadence.window("2026-01-01")
 SATURDAY = MessageTiming.cadence.window("2026-01-03")
@@ -224,6 +225,22 @@ def test_timesteps_are_what_was_simulated(spark, timing):
         pd.testing.assert_frame_equal(read[expected.columns], expected, check_dtype=False)
         assert (expected[v.END] == v.TERMINATED).any()
         assert expected["click"].sum() > 100
+
+
+def test_decisions_wait_for_tomorrow_unless_their_player_left(spark, timing, built):
+    sunday = MessageTiming.cadence.following(SATURDAY)
+    for window in (SATURDAY, sunday):
+        timing.simulate(window, RANDOM, 400, seed=0)
+    left = [(played(window, 400)["outcomes"]["event"] == "uninstall").sum() for window in (SATURDAY, sunday)]
+    first, second = (built(timing, window) for window in (SATURDAY, sunday))
+    assert (first.transitions, first.open) == (left[0], 400 - left[0])
+    assert (second.transitions, second.open) == (400 - left[0] + left[1], 400 - left[1])
+    table = Table(f"{timing.tables}/message_timing/{v.TRAJECTORIES_TABLE}")
+    rows = table.read(spark, windows=[sunday.ds]).toPandas()
+    crossing = rows[rows[v.END] == v.NOT_ENDED]
+    assert (crossing[v.TIMESTAMP] < pd.Timestamp(sunday.ds)).all()
+    assert (crossing[v.TIME_GAP] == 86400).all()
+    assert (rows[v.END] == v.TERMINATED).sum() == left[1]
 
 
 def test_population_is_who_stays_as_of_tomorrow(spark, timing):
