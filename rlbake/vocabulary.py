@@ -84,6 +84,8 @@ SIM_BEST = "sim/best_return"
 SIM_RANDOM = "sim/random_return"
 SIM_SCORE = "sim/score"
 
+SCORE_ROWS = "score/rows"
+
 # --- registry aliases --------------------------------------------------------------------
 CHAMPION = "champion"
 CHALLENGER = "challenger"

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlflow
 from mlflow.data.dataset import Dataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -52,6 +52,7 @@ class StageRun:
         self._waiting: list[Metric] = []
         self._flushed_at = time.monotonic()
         self._phases: dict[str, Phase] = {}
+        self._models: list[str] = []
 
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Logs a configuration as flat parameters `cfg.…` and whole as `config.json`."""
@@ -128,6 +129,13 @@ class StageRun:
             named |= dataset.tags()
             self.log_text(json.dumps(dataset.manifest(), indent=2) + "\n", manifest_file(dataset.name))
         self._log_inputs([(dataset, named)])
+
+    def log_model_input(self, model_id: str) -> None:
+        """Records a logged model that the run used: evaluated, scored with or started from."""
+        if model_id not in self._models:
+            self._models.append(model_id)
+            self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
+            self.tag({v.TAG_MODELS: ",".join(self._models)})  # MLflow cannot search by model input
 
     def log_sources(self, sources: Sequence[Source]) -> None:
         """Records what a build read."""

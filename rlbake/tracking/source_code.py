@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from functools import lru_cache
+from pathlib import Path
 
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -12,18 +11,13 @@ from rlbake import vocabulary as v
 
 def tags() -> dict[str, str]:
     """Git tags for a run made in the working folder; none outside a repository."""
-    return dict(_tags(os.getcwd()))
-
-
-@lru_cache(maxsize=8)
-def _tags(folder: str) -> dict[str, str]:
     try:
         from git import Repo
         from git.exc import GitError
     except ImportError:  # there is no git executable
         return {}
     try:
-        with Repo(folder, search_parent_directories=True) as repository:
+        with Repo(Path.cwd(), search_parent_directories=True) as repository:
             return {
                 MLFLOW_GIT_COMMIT: repository.head.commit.hexsha,
                 v.TAG_GIT_DIRTY: str(repository.is_dirty()).lower(),

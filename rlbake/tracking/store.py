@@ -34,13 +34,13 @@ _set_experiments: set[str] = set()
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
-def connect(experiment: str = "rlbake") -> str:
+def connect(experiment: str | None = "rlbake") -> str:
     """Points MLflow at its tracking store, checks that it answers, and names the experiment.
 
     The store is the one already set (`MLFLOW_TRACKING_URI` or `mlflow.set_tracking_uri`), else
     `sqlite:///mlflow.db` in the working folder. The experiment is left alone when `mlflow run`
     has chosen one (`MLFLOW_RUN_ID`), when `MLFLOW_EXPERIMENT_NAME` or `MLFLOW_EXPERIMENT_ID`
-    names one, or inside an active run.
+    names one, inside an active run, or when it is None (for reading only).
 
     Returns:
         The tracking URI.
@@ -53,7 +53,7 @@ def connect(experiment: str = "rlbake") -> str:
         mlflow.set_tracking_uri(f"sqlite:///{Path('mlflow.db').absolute()}")
     uri = mlflow.get_tracking_uri()
     _probe(uri)
-    if not _experiment_is_chosen() and mlflow.active_run() is None:
+    if experiment is not None and not _experiment_is_chosen() and mlflow.active_run() is None:
         _set_experiments.add(mlflow.set_experiment(experiment).experiment_id)
     return uri
 

@@ -208,3 +208,25 @@ def test_a_stage_that_the_store_refuses_is_a_storage_error(tracking_uri: str, mo
     connect()
     with pytest.raises(StorageError, match="train"), stage_run("train", application="a"):
         pass
+
+
+def test_a_run_names_the_commit_and_whether_the_tree_differed(
+    client: MlflowClient, tmp_path: Path, monkeypatch
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (folder / "code.py").write_text("x = 1\n")
+    subprocess.run([*git, "add", "code.py"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.chdir(folder)
+    seen = []
+    for text in ("x = 1\n", "x = 2\n"):
+        (folder / "code.py").write_text(text)
+        with stage_run("train", application="a") as run:
+            pass
+        tags = client.get_run(run.run_id).data.tags
+        seen.append((tags["mlflow.source.git.commit"], tags[v.TAG_GIT_DIRTY]))
+    assert seen == [(head, "false"), (head, "true")]
