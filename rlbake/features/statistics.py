@@ -10,8 +10,6 @@ import numpy as np
 from rlbake.errors import DataError
 from rlbake.specs import Feature, Number
 
-_ROUNDING = 1e-12  # a variance below this share of the squared mean is float64 rounding of a constant
-
 
 @dataclass(frozen=True)
 class Moments:
@@ -51,4 +49,5 @@ def _moments(name: str, column: np.ndarray) -> Moments:
             "Fill or drop them in `timesteps`."
         )
     mean, variance = float(values.mean()), float(values.var())
-    return Moments(mean, variance if variance > _ROUNDING * mean**2 else 1.0)
+    varies = values.min() < values.max() and variance > 0
+    return Moments(mean, variance if varies else 1.0)
