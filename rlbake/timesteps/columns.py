@@ -38,7 +38,7 @@ class Specs:
         return len(self.action) if isinstance(self.action, Discrete) else None
 
 
-def require(frame: DataFrame, specs: Specs) -> None:
+def require(frame: DataFrame, specs: Specs, what: str) -> None:
     """Sees that all columns are there and of a type that can be read as what they mean.
 
     Raises:
@@ -47,7 +47,7 @@ def require(frame: DataFrame, specs: Specs) -> None:
     missing = [name for name in specs.required() if name not in frame.columns]
     if missing:
         hints = " ".join(f"{name!r} is missing. {nearest(name, frame.columns)}" for name in missing)
-        raise DataError(f"timesteps: {hints}")
+        raise DataError(f"{what}: {hints}")
     present = [name for name in OPTIONAL if name in frame.columns]
     wrong = [
         f"{name!r} is {frame.schema[name].dataType.simpleString().upper()}: {fix}"
@@ -56,7 +56,7 @@ def require(frame: DataFrame, specs: Specs) -> None:
         if not accepts(frame.schema[name].dataType)
     ]
     if wrong:
-        raise DataError(f"timesteps: column {'; column '.join(wrong)}.")
+        raise DataError(f"{what}: column {'; column '.join(wrong)}.")
 
 
 def _expected(name: str, specs: Specs) -> tuple[Callable[[T.DataType], bool], str]:

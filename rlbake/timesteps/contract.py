@@ -115,16 +115,18 @@ def checked(
     action: Action,
     metrics: Sequence[str],
     window: Window,
+    what: str = "timesteps",
 ) -> Checked:
     """What an application returned for a window, in its stored form and marked by rule.
 
-    Lazy: rows are neither read nor counted here.
+    Lazy: rows are neither read nor counted here. `what` is what messages call the frame: a
+    population to score is a frame of timesteps without actions.
 
     Raises:
         DataError: a column is missing or of a wrong type.
     """
     specs = Specs(tuple(keys), tuple(observation), action, tuple(metrics))
-    columns.require(frame, specs)
+    columns.require(frame, specs, what)
     logged = frame.select(
         env_id(specs.keys),
         F.col(v.TIMESTAMP),

@@ -70,9 +70,7 @@ def _identity(keys: tuple[str, ...], window: Window) -> Iterator[Rule]:
 
 def _feature(feature: Feature) -> Iterator[Rule]:
     name, value = feature.name, F.col(f"{v.OBSERVATION}.{feature.name}")
-    yield Rule(
-        "NULL feature", name, value.isNull(), None, "Fill it in timesteps(), or drop decisions made without seeing it."
-    )
+    yield Rule("NULL feature", name, value.isNull(), None, "Fill it in, or drop the rows that lack it.")
     if isinstance(feature, Number):
         yield Rule("number not finite", name, _not_finite(value), value, "Replace NaN and infinity.")
         low, high = F.lit(feature.low).cast("float"), F.lit(feature.high).cast("float")
@@ -154,6 +152,9 @@ def _mask(action: Action) -> Iterator[Rule]:
         (F.size(mask) != len(action)) | F.exists(mask, lambda x: x.isNull()),
         mask,
         f"Log one boolean for each of the {len(action)} actions.",
+    )
+    yield Rule(
+        "mask that allows nothing", v.ACTION_MASK, ~F.exists(mask, lambda allowed: allowed), mask, "Allow an action."
     )
     yield Rule(
         "action that its mask forbids",
