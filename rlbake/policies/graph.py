@@ -48,7 +48,7 @@ class PolicyGraph(tf.Module):
             EXPLORE: tf.TensorSpec([], tf.bool, EXPLORE),
             TEMPERATURE: tf.TensorSpec([], tf.float32, TEMPERATURE),
         }
-        self.decide = tf.function(self._decide)
+        self.decide = tf.function(self._decide, autograph=False)
         self.signature = self.decide.get_concrete_function(**specs)
 
     def _decide(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:

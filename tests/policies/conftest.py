@@ -1,0 +1,38 @@
+"""A fitted agent that was never trained: export and serving care for its shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from rlbake.agents.config import resolve
+from rlbake.agents.fitted import FittedAgent
+from rlbake.agents.q_learning import q_network
+from rlbake.features.preprocessing import Preprocessing
+from rlbake.features.statistics import Moments
+from rlbake.specs import Binary, Category, Discrete, Number
+
+OBSERVATION = (Number("level"), Binary("payer"), Category("country", ["US", "DE"]))
+ACTION = Discrete(["wait", "offer", "gift"])
+
+
+@pytest.fixture(scope="session")
+def linear_agent() -> Callable[..., FittedAgent]:
+    """Action values = features @ weights + bias, with features (level, payer, US, DE)."""
+
+    def build(weights: np.ndarray | None = None, bias: np.ndarray | None = None, epsilon: float = 0.1) -> FittedAgent:
+        network = q_network((), 4, len(ACTION))
+        network.set_weights([np.zeros((4, 3)) if weights is None else weights, np.zeros(3) if bias is None else bias])
+        return FittedAgent(
+            OBSERVATION,
+            ACTION,
+            resolve({"agent": {"epsilon": epsilon}}, gamma=0.9),
+            Preprocessing(OBSERVATION, {"level": Moments(10.0, 4.0)}),
+            network,
+            {"agent": [np.arange(3.0), np.float32(2)]},
+            {},
+        )
+
+    return build
