@@ -97,6 +97,11 @@ class Cadence:
         midnight = self.start.hour == 0 and not self.every % timedelta(days=1)
         return Window(start, start + self.every, start.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H"))
 
+    @property
+    def first(self) -> Window:
+        """The first window of all."""
+        return self._window(0)
+
     def window(self, at: str | datetime) -> Window:
         """The window that holds an instant, given as ISO text, a `ds` or a datetime.
 
@@ -105,7 +110,7 @@ class Cadence:
         """
         time = instant(at) if isinstance(at, str) else at.astimezone(UTC)
         if time < self.start:
-            raise ConfigError(f"date {at} lies before the first window, {self._window(0)}.")
+            raise ConfigError(f"date {at} lies before the first window, {self.first}.")
         return self._window((time - self.start) // self.every)
 
     def windows(self, first: Window, last: Window) -> list[Window]:
@@ -124,7 +129,7 @@ class Cadence:
 
     def training_windows(self, last: Window) -> list[Window]:
         """The `training_window` windows that end with this one, fewer at the start of time."""
-        first = self.previous(last, self.training_window - 1) or self._window(0)
+        first = self.previous(last, self.training_window - 1) or self.first
         return self.windows(first, last)
 
     def latest_complete(self, now: datetime) -> Window:

@@ -78,20 +78,20 @@ def open_period(
 def _window(application: Application, date: str, ahead: int) -> Window:
     cadence = application.cadence
     if isinstance(application, Scenario):
-        if date != "latest":
-            return cadence.window(date)
-        simulated = application.simulated_windows()
-        first = cadence.window(cadence.start)
-        if simulated:
-            return cadence.following(simulated[-1], ahead) if ahead else simulated[-1]
-        return cadence.following(first, ahead - 1) if ahead else first
+        return cadence.window(date) if date != "latest" else _simulated(application, ahead)
     latest = application.latest_complete(datetime.now(UTC))
-    if date == "latest":
-        return latest
-    window = cadence.window(date)
+    window = latest if date == "latest" else cadence.window(date)
     if window > latest:
         raise ConfigError(
             f"date {date}: the window {window} is not complete yet; the latest complete one is {latest} "
             "(its end and the reward delay must have passed)."
         )
     return window
+
+
+def _simulated(scenario: Scenario, ahead: int) -> Window:
+    """The last window that has been simulated, or `ahead` windows beyond it; on a fresh start, what is to come first."""
+    simulated = scenario.simulated_windows()
+    if simulated:
+        return scenario.cadence.following(simulated[-1], ahead)
+    return scenario.cadence.following(scenario.cadence.first, (ahead or scenario.warm_up) - 1)

@@ -38,9 +38,7 @@ def simulate(period: Period, days: int, units: int, policy: str) -> None:
     cadence = period.application.cadence
     first = cadence.previous(period.window, days - 1)
     if first is None:
-        raise ConfigError(
-            f"{days} windows up to {period.window} would begin before the first, {cadence.window(cadence.start)}."
-        )
+        raise ConfigError(f"{days} windows up to {period.window} would begin before the first, {cadence.first}.")
     _play(period, cadence.windows(first, period.window), units, behaviour(period, policy))
 
 

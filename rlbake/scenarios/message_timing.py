@@ -98,6 +98,7 @@ class MessageTiming(Scenario):
     gamma = 0.0
 
     units = 5000
+    warm_up = 2  # a decision's successor comes a day later
     logs = ("observations", "outcomes", "decisions")  # decisions last: they are never empty
 
     def world(self) -> MessageTimingWorld:

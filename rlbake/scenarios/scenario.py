@@ -36,11 +36,13 @@ class Scenario(Application, ABC):
 
     Attributes:
         units: default size of the simulated population.
+        warm_up: windows that a fresh start needs before it has a transition to learn from.
         logs: names of the raw logs in the order of their commits. A window counts as simulated
             once the last of them holds it, so a simulation that was cut short never counts.
     """
 
     units: ClassVar[int]
+    warm_up: ClassVar[int] = 1
     logs: ClassVar[tuple[str, ...]]
 
     @abstractmethod

@@ -101,7 +101,7 @@ def test_a_window_with_no_rows(enter: Enter, tmp_path: Path):
         ('.withColumn("brightness", F.lit("bright"))', ["brightness", "string"]),
         ('.withColumn("action", F.when(F.col("lamp_id") == "lamp-7", "onn").otherwise("on"))', ["onn", "lamp-7"]),
         ('.withColumn("comfort", F.lit(None).cast("double"))', ["comfort", "10"]),
-        ('.no_such_method()', ["timesteps", "no_such_method"]),
+        (".no_such_method()", ["timesteps", "no_such_method"]),
         ('.withColumn("x", F.col("no_such_column"))', ["timesteps", "no_such_column"]),
     ],
 )
