@@ -80,7 +80,7 @@ def resolve(nested: Mapping[str, Any], *, gamma: float) -> TrainConfig:
     if not isinstance(agent, Mapping):
         raise ConfigError(f"agent = {agent!r}: expected a mapping such as {{name: {_DEFAULT_AGENT}}}.")
     name = agent.get("name", _DEFAULT_AGENT)
-    if name not in AGENTS:
+    if not isinstance(name, str) or name not in AGENTS:
         raise ConfigError(f"agent.name = {name!r}: there is no such agent. {nearest(str(name), AGENTS)}")
     if given.get("gamma") is None:
         given["gamma"] = gamma

@@ -1,0 +1,93 @@
+"""Defaults < file < set, typed; every mistake names its field."""
+
+import pytest
+
+from rlbake.agents import AGENTS
+from rlbake.agents.config import TrainConfig, merge, parse_set, read_config, resolve
+from rlbake.errors import ConfigError
+
+
+def test_defaults():
+    config = resolve({}, gamma=0.97)
+    assert isinstance(config, TrainConfig)
+    assert config.agent.name == "double_dqn"
+    assert config.gamma == 0.97
+    assert resolve({"gamma": None}, gamma=0.97) == config
+    assert resolve({"gamma": 0.5}, gamma=0.97).gamma == 0.5
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_agent_is_configured_by_name(name):
+    assert resolve({"agent": name}, gamma=0.9).agent == AGENTS[name].Config()
+    assert resolve({"agent": {"name": name, "learning_rate": 0.1}}, gamma=0.9).agent.learning_rate == 0.1
+
+
+def test_set_over_file_over_defaults(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text("agent: {name: dqn, learning_rate: 1e-3, layers: [32]}\nsteps: 500\nn_step: 2\n")
+    config = read_config(gamma=0.9, file=file, set_="agent.layers=[128,64], n_step=3,gamma=null")
+    assert (config.agent.name, config.agent.learning_rate, config.agent.layers) == ("dqn", 1e-3, (128, 64))
+    assert (config.steps, config.n_step, config.gamma) == (500, 3, 0.9)
+    assert config.batch_size == resolve({}, gamma=0.9).batch_size
+    assert read_config(gamma=0.9, file=file, agent="double_dqn").agent.name == "double_dqn"
+    assert read_config(gamma=0.9, file=file, agent="double_dqn", set_="agent.name=dqn").agent.name == "dqn"
+
+
+def test_parse_set():
+    assert parse_set("") == {}
+    assert parse_set("agent.learning_rate=1e-3,n_step=3,agent.layers=[128,64],agent.name=dqn") == {
+        "agent": {"learning_rate": 1e-3, "layers": [128, 64], "name": "dqn"},
+        "n_step": 3,
+    }
+
+
+def test_merge_leaves_its_arguments_alone():
+    below = {"agent": {"name": "dqn"}}
+    assert merge(below, {"agent": {"epsilon": 0.2}}) == {"agent": {"name": "dqn", "epsilon": 0.2}}
+    assert below == {"agent": {"name": "dqn"}}
+    assert merge({"agent": "dqn"}, {"agent": {"epsilon": 0.2}}) == {"agent": {"name": "dqn", "epsilon": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("nested", "said"),
+    [
+        ({"agent": {"learning_rat": 1}}, r"agent.learning_rat = 1: .*'learning_rate'"),
+        ({"stepz": 1}, r"stepz = 1: .*'steps'"),
+        ({"agent": {"name": "doubledqn"}}, "agent.name = 'doubledqn': .*'double_dqn'"),
+        ({"agent": {"name": ["dqn"]}}, r"agent.name = \['dqn'\]"),
+        ({"agent": 3}, "agent = 3: expected a mapping"),
+        ({"agent": {"learning_rate": "fast"}}, "agent.learning_rate = 'fast': .*valid number"),
+        ({"agent": {"learning_rate": -1}}, "agent.learning_rate = -1: .*greater than 0"),
+        ({"agent": {"learning_rate": float("nan")}}, "agent.learning_rate = nan"),
+        ({"agent": {"layers": [0]}}, "agent.layers.0 = 0: .*greater than or equal to 1"),
+        ({"agent": {"layers": 64}}, "agent.layers = 64: .*tuple"),
+        ({"agent": {"epsilon": 1.5}}, "agent.epsilon = 1.5"),
+        ({"agent": {"target_update_period": 0}}, "agent.target_update_period = 0"),
+        ({"n_step": 1.5}, "n_step = 1.5: .*integer"),
+        ({"steps": 0}, "steps = 0"),
+        ({"batch_size": "many"}, "batch_size = 'many': .*integer"),
+        ({"gamma": 1.01}, "gamma = 1.01: .*less than or equal to 1"),
+        ({"holdout": 1}, "holdout = 1: .*less than 1"),
+    ],
+)
+def test_a_mistake_is_named(nested, said):
+    with pytest.raises(ConfigError, match=said):
+        resolve(nested, gamma=0.9)
+
+
+@pytest.mark.parametrize("text", ["steps", "=3", "agent..layers=[1]", "a b=1"])
+def test_set_must_be_names_and_values(text):
+    with pytest.raises(ConfigError, match="is not name=value"):
+        parse_set(text)
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    with pytest.raises(ConfigError, match="there is no file"):
+        read_config(gamma=0.9, file=tmp_path / "none.yaml")
+    wrong = tmp_path / "wrong.yaml"
+    for content, said in (("a: [1", "is not YAML"), ("- 1", "expected names and values"), ("3: 4", "expected names")):
+        wrong.write_text(content)
+        with pytest.raises(ConfigError, match=said):
+            read_config(gamma=0.9, file=wrong)
+    wrong.write_text("")
+    assert read_config(gamma=0.9, file=wrong) == resolve({}, gamma=0.9)

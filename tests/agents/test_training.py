@@ -1,0 +1,170 @@
+"""Training finds known values, repeats itself bit for bit, and every configured number matters."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rlbake import vocabulary as v
+from rlbake.agents import AGENTS
+from rlbake.agents.config import resolve
+from rlbake.agents.fitted import read_warm_start
+from rlbake.agents.training import HOLDOUT_LOSS, LOSS, SPEED, VALUE, fit
+from rlbake.errors import ConfigError, DataError, NotFoundError, RlbakeError, SpecError
+from rlbake.specs import Continuous
+from tests.agents.conftest import ACTION, OBSERVATION
+
+QUICK = {"steps": 600, "batch_size": 32}
+QUICK_AGENT = {"layers": [16], "learning_rate": 0.01, "target_update_period": 20, "averaging": 0.9}
+PLACES = {"x": np.array([0.0, 1.0])}
+
+
+def config(agent=None, gamma=0.5, **changed):
+    return resolve({**QUICK, **changed, "agent": {**QUICK_AGENT, **(agent or {})}}, gamma=gamma)
+
+
+def trained(training, configured, seed=0, holdout=None, **kwargs):
+    holdout = training.take(np.arange(0)) if holdout is None else holdout
+    return fit(training, holdout, observation=OBSERVATION, action=ACTION, config=configured, seed=seed, **kwargs)
+
+
+def values(fitted):
+    return fitted.values(fitted.preprocessing.apply(PLACES)).numpy()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 0.9])
+@pytest.mark.parametrize("name", AGENTS)
+def test_values_of_a_known_world(walk, name, gamma):
+    fitted = trained(walk(gamma), config({"name": name}, gamma, steps=1500))
+    np.testing.assert_allclose(values(fitted), [[gamma**2, gamma], [gamma, 1]], atol=0.05)
+
+
+def test_values_beyond_a_mask_are_not_bootstrapped_from(transitions):
+    """Both actions lead from 0 to 1, where going ends it with 1, staying with 0; going is not allowed there."""
+    rows = 400
+    x, action = np.arange(rows) // 2 % 2, np.arange(rows) % 2
+    reward = (x == 1) & (action == 1)
+    mask = np.ones((rows, 2), bool)
+    mask[x == 0] = [True, False]
+    fitted = trained(transitions(x, action, reward, np.ones(rows), np.where(x == 0, 0.5, 0), mask), config())
+    np.testing.assert_allclose(values(fitted), [[0, 0], [0, 1]], atol=0.05)
+    free = trained(transitions(x, action, reward, np.ones(rows), np.where(x == 0, 0.5, 0)), config())
+    np.testing.assert_allclose(values(free), [[0.5, 0.5], [0, 1]], atol=0.05)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(walk):
+    first, other, again = (trained(walk(0.5), config(), seed) for seed in (3, 4, 3))
+    for one, two in zip(first.network.get_weights(), again.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for part, group in first.variables.items():
+        for one, two in zip(group, again.variables[part], strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert (first.network.get_weights()[0] != other.network.get_weights()[0]).any()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"steps": 601},
+        {"batch_size": 33},
+        {"agent": {"layers": [17]}},
+        {"agent": {"learning_rate": 0.011}},
+        {"agent": {"target_update_period": 21}},
+        {"agent": {"gradient_clipping": 0.01}},
+        {"agent": {"averaging": 0.91}},
+        {"agent": {"name": "dqn"}},
+    ],
+)
+def test_every_number_that_shapes_training_changes_the_values(walk, changed):
+    before = values(trained(walk(0.9), config({"name": "double_dqn"}, steps=600, batch_size=32)))
+    after = values(trained(walk(0.9), config(**changed)))
+    assert (before != after).any()
+
+
+def test_a_fitted_agent_is_left_alone_by_the_next_training(walk):
+    first = trained(walk(0.5), config(), seed=0)
+    before = values(first)
+    trained(walk(0.9), config({"learning_rate": 0.02}), seed=1)
+    np.testing.assert_array_equal(values(first), before)
+
+
+def test_the_second_training_does_not_trace_again(walk):
+    trained(walk(0.5), config())
+    began = time.perf_counter()
+    other = config({"learning_rate": 0.02, "target_update_period": 7, "averaging": 0.5}, 0.8, steps=500)
+    trained(walk(0.8, rows=640), other, seed=5)
+    assert time.perf_counter() - began < 1
+
+
+def test_metrics_are_reported_along_the_way(walk):
+    reported = []
+    fitted = trained(
+        walk(0.5), config(steps=1100), holdout=walk(0.5, rows=40), on_metrics=lambda *report: reported.append(report)
+    )
+    assert [step for step, _ in reported] == [500, 1000, 1100]
+    assert all(set(metrics) == {LOSS, HOLDOUT_LOSS, VALUE, SPEED} for _, metrics in reported)
+    assert reported[-1][1][HOLDOUT_LOSS] < reported[0][1][HOLDOUT_LOSS]
+    assert reported[-1][1][SPEED] > 0
+    assert fitted.metrics == reported[-1][1]
+
+
+def test_no_holdout_no_holdout_loss(walk):
+    assert HOLDOUT_LOSS not in trained(walk(0.5), config()).metrics
+
+
+def test_divergence_stops_with_advice(transitions):
+    """x doubles forever and earns x: values that no network can hold."""
+    x = 2.0 ** np.linspace(0, 60, 400)
+    rows = transitions(x, np.arange(400) % 2, np.full(400, 1e-3), 2 * x, np.full(400, 1.0))
+    with pytest.raises(RlbakeError, match=r"diverged within .* steps.* agent.learning_rate"):
+        trained(rows, config({"learning_rate": 0.5}, gamma=0.99, steps=20_000))
+
+
+def test_a_network_of_nan_is_divergence_too(walk):
+    broken = replace(walk(0.5), reward=np.full(400, 1e38))
+    with pytest.raises(RlbakeError, match="diverged within 500 steps"):
+        trained(broken, config({"learning_rate": 1e38}))
+
+
+def test_too_few_rows(walk):
+    with pytest.raises(DataError, match=r"31 transitions .* one batch of 32"):
+        trained(walk(0.5, rows=31), config())
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_refuses_actions_it_cannot_do(walk, name):
+    prices = Continuous([0.0], [1.0], ["price"])
+    with pytest.raises(SpecError, match=f"'{name}'.*Continuous"):
+        fit(walk(0.5), walk(0.5), observation=OBSERVATION, action=prices, config=config({"name": name}), seed=0)
+
+
+def test_a_warm_start_goes_on_where_training_stopped(walk, tmp_path):
+    once = trained(walk(0.5), config(steps=1000))
+    once.save(tmp_path)
+    further = trained(walk(0.5), config(steps=100), seed=9, warm_start=read_warm_start(tmp_path))
+    fresh = trained(walk(0.5), config(steps=100), seed=9)
+    known = np.array([[0.25, 0.5], [0.5, 1]])
+    assert np.abs(values(further) - known).max() < np.abs(values(fresh) - known).max()
+
+
+def test_a_warm_start_keeps_the_statistics_its_weights_were_learned_with(walk, tmp_path):
+    trained(walk(0.5), config()).save(tmp_path)
+    moved = replace(walk(0.5), observation={"x": np.full(400, 5.0)})
+    further = trained(moved, config(steps=1), warm_start=read_warm_start(tmp_path))
+    assert further.preprocessing.statistics["x"].mean == 0.5
+
+
+def test_warm_starts_that_cannot_be(walk, tmp_path):
+    with pytest.raises(NotFoundError, match="no checkpoint"):
+        read_warm_start(tmp_path)
+    trained(walk(0.5), config()).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"agent\.layers"):
+        trained(walk(0.5), config({"layers": [17]}), warm_start=read_warm_start(tmp_path))
+
+
+def test_numbers_of_a_world_that_ended_do_not_leak(transitions):
+    """A terminated row's next observation is never read, whatever stands there."""
+    rows = transitions(np.zeros(64), np.arange(64) % 2, np.ones(64), np.full(64, 1e30), np.zeros(64))
+    assert rows.end[0] == v.TERMINATED
+    np.testing.assert_allclose(values(trained(rows, config()))[0], [1, 1], atol=0.05)
