@@ -175,8 +175,13 @@ def _build(run_id: str) -> BuildNode:
 
 
 def _uses(model: ResolvedModel) -> tuple[RunNode, ...]:
-    used = _search(f"tags.`{v.TAG_MODELS}` LIKE '%{model.model_id}%'")
-    return tuple(_node(run) for run in used if run.info.run_id != model.run_id)
+    """Runs that say so, and runs that logged metrics of the model."""
+    used = {run.info.run_id: run for run in _search(f"tags.`{v.TAG_MODELS}` LIKE '%{model.model_id}%'")}
+    for metric in MlflowClient().get_logged_model(model.model_id).metrics or []:
+        if metric.run_id not in used and (run := _run(metric.run_id)):
+            used[run.info.run_id] = run
+    oldest_first = sorted(used.values(), key=lambda run: run.info.start_time)
+    return tuple(_node(run) for run in oldest_first if run.info.run_id != model.run_id)
 
 
 def _models_logged(run: Run) -> Iterator[ModelNode]:
@@ -204,7 +209,7 @@ def _aliases(model: ResolvedModel) -> tuple[str, ...]:
     return tuple(sorted(alias for alias, number in aliases.items() if str(number) == model.version))
 
 
-def _run(run_id: str) -> Run | None:
+def _run(run_id: str | None) -> Run | None:
     if not run_id:
         return None
     try:

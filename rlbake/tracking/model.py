@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -44,18 +46,20 @@ def log_agent(policy_dir: str | Path, *, application: str) -> ModelInfo:
         StorageError: the tracking store refuses the model.
     """
     observation, action = read_specs(policy_dir)
-    try:
-        return mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
-            python_model=str(_SERVING_CODE),
-            artifacts={"policy": str(policy_dir)},
-            signature=signature(observation),
-            input_example=example(observation),
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-            metadata={v.TAG_APPLICATION: application, "actions": len(action)},
-        )
-    except MlflowException as error:
-        raise StorageError(f"MLflow refuses the model: {error}") from error
+    with TemporaryDirectory() as folder:
+        policy = shutil.copytree(policy_dir, Path(folder) / "policy")  # MLflow keeps the folder's name
+        try:
+            return mlflow.pyfunc.log_model(
+                name=MODEL_NAME,
+                python_model=str(_SERVING_CODE),
+                artifacts={"policy": str(policy)},
+                signature=signature(observation),
+                input_example=example(observation),
+                pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+                metadata={v.TAG_APPLICATION: application, "actions": len(action)},
+            )
+        except MlflowException as error:
+            raise StorageError(f"MLflow refuses the model: {error}") from error
 
 
 def read_specs(policy_dir: str | Path) -> tuple[tuple[Feature, ...], Discrete]:

@@ -14,7 +14,7 @@ from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, MAX_PARAM_VAL_LENGTH
 PREFIX = "cfg"
 """Keeps the resolved configuration apart from the raw parameters that `mlflow run` logs."""
 
-_NOT_IN_A_KEY = re.compile(r"[^\w\-./ ]")
+_NOT_IN_A_KEY = re.compile(r"[^\w\-. ]")
 
 
 def plain(value: Any) -> Any:

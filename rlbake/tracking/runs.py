@@ -25,6 +25,7 @@ from rlbake.tracking import source_code
 from rlbake.tracking.dataset import Source, SourceDataset, TrajectoryDataset, manifest_file
 from rlbake.tracking.params import flatten, plain, shortened
 from rlbake.tracking.phases import Phase, measured
+from rlbake.tracking.store import impatient, probe
 
 FLUSH_METRICS = 500
 """Metrics are sent when this many wait; MLflow takes 1000 at once."""
@@ -199,6 +200,23 @@ def stage_run(
         _end_badly(run, error)
         raise
     mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+
+
+def record_failure(reason: str) -> None:
+    """Tags the run that `mlflow run` has made with a failure that came before any stage took it over.
+
+    Elsewhere, and where the tracking store does not answer, it does nothing: `mlflow run` ends
+    the run by the exit code.
+    """
+    run_id = MLFLOW_RUN_ID.get()
+    if run_id is None:
+        return
+    try:
+        probe(mlflow.get_tracking_uri())
+        with impatient():
+            MlflowClient().set_tag(run_id, v.TAG_FAILURE, shortened(reason, MAX_TAG_VAL_LENGTH))
+    except (StorageError, MlflowException) as lost:
+        _logger.debug("run %s could not be tagged: %s", run_id, lost)
 
 
 def _open(stage: str, application: str, window: str | None, extra: Mapping[str, str]) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from rlbake.errors import StorageError
 PROBE_TIMEOUT_S = 10
 """How long the first request to a tracking server, or connection to a database, may take."""
 
-_NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.pyfunc")
+_NOISY_LOGGERS = ("alembic", "mlflow.store", "mlflow.tracking.fluent", "mlflow.pyfunc")
 _set_experiments: set[str] = set()
 """Ids of the experiments that `connect` itself has set in this process."""
 
@@ -52,7 +52,7 @@ def connect(experiment: str | None = "rlbake") -> str:
     if not mlflow.is_tracking_uri_set():
         mlflow.set_tracking_uri(f"sqlite:///{Path('mlflow.db').absolute()}")
     uri = mlflow.get_tracking_uri()
-    _probe(uri)
+    probe(uri)
     if experiment is not None and not _experiment_is_chosen() and mlflow.active_run() is None:
         _set_experiments.add(mlflow.set_experiment(experiment).experiment_id)
     return uri
@@ -68,12 +68,16 @@ def _experiment_is_chosen() -> bool:
     )
 
 
-def _probe(uri: str) -> None:
-    """One cheap request, with few retries; MLflow's own would go on for minutes."""
+def probe(uri: str) -> None:
+    """One cheap request, with few retries; MLflow's own would go on for minutes.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
     try:
         if uri.startswith(_DATABASES):
             _probe_database(uri)
-        with _impatient():
+        with impatient():
             MlflowClient().search_experiments(max_results=1)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError, OSError) as error:
         raise StorageError(
@@ -98,7 +102,7 @@ def _probe_database(uri: str) -> None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def impatient() -> Iterator[None]:
     """MLflow's HTTP retries cut short, except those that the user has set."""
     limits = {
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.name: "2",

@@ -82,13 +82,15 @@ def test_forward_from_a_build_to_every_model_and_from_a_model_to_its_uses(policy
     with stage_run("score", application="demo", window="2026-01-03") as scoring:
         scoring.log_model_input(a)
         scoring.log_model_input(a)
+    with stage_run("evaluate", application="demo") as measured:
+        measured.metrics({"sim/mean_return": 3.0}, model_id=a)
     assert [model.model_id for model in trained_from_build(first)] == [a, b, c]
     assert [model.model_id for model in trained_from_build(second)] == [c]
     assert trained_from_build(unused) == ()
     assert [model.versions for model in trained_on(_dataset(["2026-01-01"], []))] == [(f"{NAME}/1",), (f"{NAME}/2",)]
     of_a = walk(f"models:/{a}")
-    assert [run.stage for run in of_a.uses] == ["train", "evaluate", "score"]
-    assert [run.run_id for run in of_a.uses[1:]] == [evaluation.run_id, scoring.run_id]
+    assert [run.stage for run in of_a.uses] == ["train", "evaluate", "score", "evaluate"]
+    assert [run.run_id for run in of_a.uses[1:]] == [evaluation.run_id, scoring.run_id, measured.run_id]
     assert [model.model_id for model in of_a.siblings] == [b]
     assert of_a.aliases == ()
     assert walk(f"models:/{c}").started_from == (a,)

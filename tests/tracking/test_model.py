@@ -21,6 +21,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 
 from rlbake.tracking.model import log_agent
+from rlbake.tracking.references import policy_dir as policy_dir_of
+from rlbake.tracking.references import resolve
 from rlbake.tracking.runs import stage_run
 from rlbake.tracking.store import connect
 
@@ -113,6 +115,14 @@ def test_the_signature_names_raw_features_and_the_example_fits_it(info: ModelInf
     assert {p.name: p.default for p in info.signature.params} == {"explore": False, "temperature": 0.0}
     model = mlflow.pyfunc.load_model(info.model_uri)
     assert len(model.predict(model.input_example)) == 1
+
+
+def test_the_policy_with_its_checkpoint_is_found_again(info: ModelInfo) -> None:
+    registered = mlflow.register_model(info.model_uri, "main.rl.demo")
+    for reference in (info.model_uri, f"models:/main.rl.demo/{registered.version}"):
+        folder = policy_dir_of(resolve(reference))
+        assert {path.name for path in folder.iterdir()} == {"saved_model", "policy.json", "checkpoint"}
+        assert folder.name == "policy"
 
 
 def test_requirements_are_pinned_and_few(info: ModelInfo) -> None:

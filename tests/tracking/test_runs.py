@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 import rlbake
 from rlbake import vocabulary as v
 from rlbake.errors import DataError, StorageError
-from rlbake.tracking.runs import stage_run
+from rlbake.tracking.runs import record_failure, stage_run
 from rlbake.tracking.store import connect
 
 REPOSITORY = Path(rlbake.__file__).parents[1]
@@ -230,3 +230,19 @@ def test_a_run_names_the_commit_and_whether_the_tree_differed(
         tags = client.get_run(run.run_id).data.tags
         seen.append((tags["mlflow.source.git.commit"], tags[v.TAG_GIT_DIRTY]))
     assert seen == [(head, "false"), (head, "true")]
+
+
+def test_a_failure_before_any_stage_reaches_the_run_of_mlflow_run(client: MlflowClient, monkeypatch) -> None:
+    given = client.create_run("0")
+    record_failure("nobody asked for a run")  # not under `mlflow run`: nothing to tag
+    monkeypatch.setenv("MLFLOW_RUN_ID", given.info.run_id)
+    record_failure("seed 'abc' is not an integer")
+    assert client.get_run(given.info.run_id).data.tags[v.TAG_FAILURE] == "seed 'abc' is not an integer"
+
+
+def test_a_failure_that_cannot_be_recorded_does_not_hide_itself(client: MlflowClient, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    record_failure("the run is gone")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    record_failure("the server is gone")
