@@ -1,0 +1,25 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rlbake.quiet import quietly
+
+
+def test_nothing_is_said_unless_something_fails(capfd: pytest.CaptureFixture[str]):
+    with quietly():
+        os.write(2, b"remark\n")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ImportError), quietly():
+        os.write(2, b"the reason\n")
+        raise ImportError("no such library")
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "the reason\nafterwards\n"
+
+
+@pytest.mark.parametrize("module", ["rlbake.agents.training", "rlbake.policies.saved"])
+def test_tensorflow_starts_without_a_word(module: str):
+    code = f"import {module}, tensorflow; tensorflow.constant(1.0) + 1.0"
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert started.stdout + started.stderr == ""
