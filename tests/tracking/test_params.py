@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_param
 
@@ -23,13 +23,17 @@ CONFIGS = st.dictionaries(
     max_size=6,
 )
 
+BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+
+@BUSY_MACHINE
 @given(CONFIGS)
 def test_mlflow_accepts_every_parameter(config: dict) -> None:
     for key, text in flatten(config).items():
         _validate_param(key, text)
 
 
+@BUSY_MACHINE
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), SCALARS, max_size=6))
 def test_values_keep_their_type(config: dict) -> None:
     flat = flatten(config)
@@ -39,6 +43,7 @@ def test_values_keep_their_type(config: dict) -> None:
         assert text == value if isinstance(value, str) else json.loads(text) == value
 
 
+@BUSY_MACHINE
 @given(CONFIGS)
 def test_plain_data_stays_as_it_is(config: dict) -> None:
     assert plain(config) == config
