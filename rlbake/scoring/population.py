@@ -40,7 +40,9 @@ def checked(
     if set(wanted) <= set(population.columns):
         population = population.select(*wanted)
     undecided = _undecided(population, window)
-    lazily = contract.checked(undecided, keys=keys, observation=observation, action=action, metrics=(), window=window)
+    lazily = contract.checked(
+        undecided, keys=keys, observation=observation, action=action, metrics=(), window=window, what="population"
+    )
     population.persist()
     try:
         _judge(lazily, keys, window)

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark import cloudpickle
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
-from rlbake.errors import SpecError
+from rlbake.errors import DataError, SpecError
 from rlbake.scoring import worker
 from rlbake.scoring.population import checked
 from rlbake.scoring.shipment import pack
-from rlbake.specs import Action, Discrete, Feature, to_json
+from rlbake.specs import Action, Discrete, Feature, Number, to_json
 from rlbake.timesteps import columns
 from rlbake.timesteps.env_id import env_id
 from rlbake.warehouse.table import Commit, Table
@@ -39,7 +39,7 @@ SCORED = (
 )
 """Columns of the table `scores`, which follow the key columns; `ds` is the last."""
 
-_KEY = "key_{}"
+_KEY, _ROWS, _REFUSED = "key_{}", "_rows", "_refused"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def score(
         run_id: MLflow run that scores.
 
     Raises:
-        DataError: the population is empty or breaks the contract.
+        DataError: the population is empty or breaks the contract, or the policy has no finite
+            values for some of it.
         SpecError: the policy is for other features or actions, the actions are not Discrete, or a
             key has the name of one of the table's own columns.
         NotFoundError: there is no policy in the folder.
@@ -108,17 +109,41 @@ def score(
             window=window,
             seed=seed,
         )
-        config = {
-            "observation": [to_json(feature) for feature in observation],
-            "action": to_json(action),
-            "policy_version": policy_version,
-            "explore": explore,
-            "temperature": temperature,
-            "seed": seed,
-        }
-        config_digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:32]
-        commit = output.replace_window(rows, window.ds, run_id=run_id, config_digest=config_digest)
+        refused = Observation()
+        observed = rows.observe(refused, F.count_if(F.col(v.ACTION_INDEX).isNull()).alias(_REFUSED))
+        commit = output.replace_window(
+            observed,
+            window.ds,
+            run_id=run_id,
+            config_digest=_digest(observation, action, policy_version, explore, temperature, seed),
+            before_commit=lambda: _refuse_undecided(refused.get[_REFUSED], known, observation),
+        )
     return ScoreResult(commit.rows, commit)
+
+
+def _digest(
+    observation: Sequence[Feature], action: Action, policy_version: str, explore: bool, temperature: float, seed: int
+) -> str:
+    """Of all but the population that decides what is decided: 32 hex digits."""
+    specs = [to_json(feature) for feature in observation], to_json(action)
+    decisive = json.dumps([*specs, policy_version, explore, temperature, seed], sort_keys=True)
+    return hashlib.sha256(decisive.encode()).hexdigest()[:32]
+
+
+def _refuse_undecided(refused: int, population: DataFrame, observation: Sequence[Feature]) -> None:
+    """Says which number is behind it if the policy gave no finite value to some rows."""
+    if not refused:
+        return
+    numbers = [feature.name for feature in observation if isinstance(feature, Number)]
+    extremes = [F.max(F.abs(F.col(f"`{name}`").cast("float"))).alias(name) for name in numbers]
+    found = population.agg(F.count(F.lit(1)).alias(_ROWS), *extremes).collect()[0].asDict()
+    largest = sorted(numbers, key=lambda name: -found[name])[:5]
+    shown = "; ".join(f"{name}: {found[name]:g}" for name in largest) or "there are none"
+    raise DataError(
+        f"population: the policy has no finite action values for some of {found[_ROWS]:,} rows. A number may lie far "
+        f"outside of what it was trained on (largest magnitudes: {shown}). Give the Number a low and a high, and the "
+        "rows are named; if all is as it should be, train a new model."
+    )
 
 
 def decide(

@@ -58,35 +58,41 @@ def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.
 
     Reads the features (float32, boolean or string, no NULL), the noise (float64) and the mask
     (lists of booleans, NULL = all allowed) where there is one; passes everything else through.
+    The decision is NULL where the policy's graph refused the row or one next to it.
     """
 
     def decided(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            action, log_probability = _decisions(policy, batch)
             kept = [name for name in batch.schema.names if name != NOISE]
             yield pa.RecordBatch.from_arrays(
-                [*(batch.column(name) for name in kept), pa.array(action), pa.array(log_probability)],
+                [*(batch.column(name) for name in kept), *_decisions(policy, batch)],
                 names=[*kept, ACTION_INDEX, LOG_PROBABILITY],
             )
 
     return decided
 
 
-def _decisions(policy: Policy, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+def _decisions(policy: Policy, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
     tf, graph = _loaded(policy)
     rows = -(-batch.num_rows // CHUNK) * CHUNK
     inputs, categories = _inputs(tf, policy, batch, rows)
     constants = {"explore": tf.constant(policy.explore), "temperature": tf.constant(policy.temperature, tf.float32)}
-    action = np.empty(rows, np.int32)
-    log_probability = np.empty(rows, np.float32)
+    action = np.zeros(rows, np.int32)
+    log_probability = np.zeros(rows, np.float32)
+    refused = np.zeros(rows, bool)
     for start in range(0, rows, CHUNK):
         chunk = slice(start, start + CHUNK)
         tensors = {name: tf.constant(values[chunk]) for name, values in inputs.items()}
         tensors |= {name: tf.gather(words, inputs[name][chunk]) for name, words in categories.items()}
-        outputs = graph(**tensors, **constants)
+        try:
+            outputs = graph(**tensors, **constants)
+        except tf.errors.InvalidArgumentError:
+            refused[chunk] = True
+            continue
         action[chunk] = outputs["action_index"].numpy()
         log_probability[chunk] = outputs["log_probability"].numpy()
-    return action[: batch.num_rows], log_probability[: batch.num_rows]
+    seen = slice(batch.num_rows)
+    return tuple(pa.array(values[seen], mask=refused[seen]) for values in (action, log_probability))
 
 
 def _inputs(tf: Any, policy: Policy, batch: pa.RecordBatch, rows: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

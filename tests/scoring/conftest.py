@@ -24,7 +24,7 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, rows = np.random.default_rng(0), 256
     seen = {
         "level": rng.integers(0, 100, rows).astype(np.float32),
-        "spend": rng.normal(size=rows).astype(np.float32),
+        "spend": (rng.normal(size=rows) / 10).astype(np.float32),
         "payer": rng.random(rows) < 0.5,
         "country": rng.choice(["US", "DE", "JP"], rows),
     }

@@ -1,0 +1,241 @@
+"""Scoring: the exported policy's own decisions, made on Spark, logged and repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from rlbake import vocabulary as v
+from rlbake.cadence import Cadence
+from rlbake.errors import ConfigError, DataError, NotFoundError, SpecError
+from rlbake.policies.saved import SavedPolicy
+from rlbake.scoring.score import noise, score
+from rlbake.specs import Binary, Category, Continuous, Discrete, Number
+from rlbake.warehouse.table import Table
+from tests.scoring.conftest import ACTION, OBSERVATION
+
+DAY = Cadence("2026-01-01").window("2026-01-05")
+NEXT_DAY = Cadence("2026-01-01").window("2026-01-06")
+FEATURES = [feature.name for feature in OBSERVATION]
+ROWS = 12_000
+VERSION = "main.rl.players/7"
+
+
+def players(spark, rows: int = ROWS, partitions: int = 3):
+    """player_id, the features and a mask that is NULL for every fifth player."""
+    mask = F.array(*(F.pmod(F.col("id") + n, F.lit(4)) != 0 for n in range(3)))
+    return spark.range(0, rows, 1, partitions).select(
+        F.col("id").alias("player_id"),
+        F.pmod(F.xxhash64("id"), F.lit(100)).cast("int").alias("level"),
+        (F.pmod(F.xxhash64("id", F.lit("spend")), F.lit(1000)) / 2500.0 - 0.2).alias("spend"),
+        (F.pmod(F.xxhash64("id", F.lit("payer")), F.lit(2)) == 0).alias("payer"),
+        F.element_at(F.array(*map(F.lit, ["US", "DE", "JP"])), (F.col("id") % 3 + 1).cast("int")).alias("country"),
+        F.when(F.col("id") % 5 != 0, mask).alias(v.ACTION_MASK),
+    )
+
+
+@pytest.fixture
+def run(spark, policy_dir, tmp_path):
+    """Scores a population into a table of the test's own; every argument has a default."""
+
+    def run_(population=None, **changed):
+        arguments = {
+            "keys": ("player_id",),
+            "observation": OBSERVATION,
+            "action": ACTION,
+            "policy_dir": policy_dir,
+            "policy_version": VERSION,
+            "window": DAY,
+            "explore": True,
+            "temperature": 0.05,
+            "seed": 3,
+            "output": Table(str(tmp_path / "scores")),
+            "run_id": "run",
+        }
+        return score(players(spark, 50) if population is None else population, **arguments | changed)
+
+    return run_
+
+
+@pytest.fixture(scope="module")
+def scored(spark, policy_dir, tmp_path_factory) -> pd.DataFrame:
+    """The masked population, scored while exploring, with its noise; sorted by player."""
+    table = Table(str(tmp_path_factory.mktemp("scored") / "scores"))
+    result = score(
+        players(spark),
+        keys=("player_id",),
+        observation=OBSERVATION,
+        action=ACTION,
+        policy_dir=policy_dir,
+        policy_version=VERSION,
+        window=DAY,
+        explore=True,
+        temperature=0.05,
+        seed=3,
+        output=table,
+        run_id="run",
+    )
+    assert result.rows == ROWS
+    rows = table.read(spark, windows=[DAY.ds]).withColumn("noise", noise(("player_id",), DAY, 3))
+    return rows.select("*", f"{v.OBSERVATION}.*").toPandas().sort_values("player_id", ignore_index=True)
+
+
+def masks(frame: pd.DataFrame) -> np.ndarray:
+    return np.array([[True] * 3 if mask is None else list(mask) for mask in frame[v.ACTION_MASK]])
+
+
+def test_it_decides_as_the_policy_does_in_process(scored, policy_dir):
+    policy = SavedPolicy(policy_dir, VERSION, explore=True, temperature=0.05)
+    expected = policy.decide(
+        {name: scored[name].to_numpy() for name in FEATURES}, scored["noise"].to_numpy(), masks(scored)
+    )
+    np.testing.assert_array_equal(scored[v.ACTION_INDEX], expected.action)
+    np.testing.assert_allclose(scored[v.LOG_PROBABILITY], expected.log_probability, rtol=1e-5)
+    assert len(set(np.round(scored[v.LOG_PROBABILITY], 3))) > 100  # the policy is not trivial
+
+
+def test_a_row_holds_all_that_is_needed_to_learn_from_it(scored):
+    assert scored.player_id.tolist() == list(range(ROWS))
+    assert scored[v.ENV_ID].tolist() == [str(n) for n in range(ROWS)]
+    assert scored[v.ACTION].tolist() == [ACTION.names[i] for i in scored[v.ACTION_INDEX]]
+    assert (scored[v.TIMESTAMP] == datetime(2026, 1, 6)).all()  # all of the window's day was known
+    assert (scored[v.DS] == DAY.ds).all()
+    assert (scored[v.POLICY_VERSION] == VERSION).all()
+    assert scored[v.DECISION_ID][17] == hashlib.sha256(b"main.rl.players/7\n2026-01-05\n17").hexdigest()[:32]
+    assert scored[v.DECISION_ID].is_unique
+    assert scored[v.OBSERVATION][0] == {name: scored[name][0] for name in FEATURES}
+
+
+def test_masked_actions_are_never_chosen(scored):
+    chosen = masks(scored)[np.arange(ROWS), scored[v.ACTION_INDEX]]
+    assert chosen.all()
+    assert not masks(scored).all()
+
+
+def test_actions_are_as_frequent_as_their_logged_probability_says(scored, policy_dir):
+    policy = SavedPolicy(policy_dir, VERSION, explore=True, temperature=0.05)
+    probabilities = policy.probabilities({name: scored[name].to_numpy() for name in FEATURES}, masks(scored))
+    counts = np.bincount(scored[v.ACTION_INDEX], minlength=3)
+    deviation = np.sqrt((probabilities * (1 - probabilities)).sum(axis=0))
+    assert (np.abs(counts - probabilities.sum(axis=0)) < 4 * deviation).all()
+    # An inverse propensity is on average the number of actions it could have been.
+    inverse = np.exp(-scored[v.LOG_PROBABILITY].to_numpy(np.float64))
+    assert abs(inverse.mean() - masks(scored).sum(axis=1).mean()) < 4 * inverse.std() / np.sqrt(ROWS)
+
+
+def test_noise_is_uniform_and_depends_on_the_seed_and_the_window(spark, scored):
+    drawn = scored["noise"].to_numpy()
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    counts = np.histogram(drawn, bins=20, range=(0, 1))[0]
+    assert ((counts - ROWS / 20) ** 2 / (ROWS / 20)).sum() < 43.8  # chi-squared, 19 degrees of freedom, p = 0.001
+    others = spark.range(ROWS).select(
+        noise(("id",), DAY, 3).alias("same"),
+        noise(("id",), DAY, 4).alias("seed"),
+        noise(("id",), NEXT_DAY, 3).alias("window"),
+    )
+    other = others.toPandas()
+    np.testing.assert_array_equal(other["same"], drawn)
+    for changed in ("seed", "window"):
+        assert abs(np.corrcoef(other[changed], drawn)[0, 1]) < 4 / np.sqrt(ROWS)
+
+
+def test_a_rerun_makes_no_new_version_however_the_population_is_partitioned(run, spark):
+    first = run(players(spark, 7000, partitions=1))
+    again = run(players(spark, 7000, partitions=5).orderBy(F.rand(1)), run_id="another run")
+    assert first.commit.changed
+    assert not again.commit.changed
+    assert again.commit.content == first.commit.content
+    assert again.commit.version == first.commit.version
+
+
+def test_another_window_is_added_and_another_seed_replaces(run, spark, tmp_path):
+    run()
+    run(window=NEXT_DAY)
+    replaced = run(seed=4)
+    table = Table(str(tmp_path / "scores"))
+    assert table.windows() == [DAY.ds, NEXT_DAY.ds]
+    assert replaced.commit.changed
+    assert table.read(spark).count() == 100
+
+
+def test_without_exploration_the_best_allowed_action_is_certain(run, spark, policy_dir, tmp_path):
+    run(players(spark, 500), explore=False, temperature=0.0)
+    rows = Table(str(tmp_path / "scores")).read(spark).select("*", f"{v.OBSERVATION}.*").toPandas()
+    values = SavedPolicy(policy_dir, VERSION).values({name: rows[name].to_numpy() for name in FEATURES})
+    best = np.where(masks(rows), values, -np.inf).argmax(axis=1)
+    np.testing.assert_array_equal(rows[v.ACTION_INDEX], best)
+    assert (rows[v.LOG_PROBABILITY] == 0).all()
+
+
+def test_several_keys_stay_columns_and_make_one_environment(run, spark, tmp_path):
+    matches = players(spark, 10).drop(v.ACTION_MASK).withColumn("match", F.concat(F.lit("m|"), "player_id"))
+    run(matches, keys=("player_id", "match"))
+    row = Table(str(tmp_path / "scores")).read(spark).where("player_id = 4").first()
+    assert (row["match"], row[v.ENV_ID], row[v.ACTION_MASK]) == ("m|4", r"4|m\|4", None)
+
+
+def test_a_policy_may_read_fewer_features_than_there_are(run, spark, tmp_path):
+    seen = (Number("age"), *OBSERVATION)
+    run(players(spark, 30).withColumn("age", F.lit(30)), observation=seen)
+    row = Table(str(tmp_path / "scores")).read(spark).first()
+    assert row[v.OBSERVATION]["age"] == 30
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda p: p.where(F.lit(False)), "population: nobody is in it at 2026-01-05"),
+        (lambda p: p.drop("payer"), "population: 'payer' is missing"),
+        (lambda p: p.withColumn("payer", F.lit("yes")), "population: column 'payer' is STRING"),
+        (lambda p: p.select("*", F.lit(1).alias("level")), "population: it has two columns named 'level'"),
+        (lambda p: p.union(p.limit(2)), r"same key more than once \(column player_id\): 4 of 52 rows.*0: 2 rows"),
+        (
+            lambda p: p.withColumn("player_id", F.expr("nullif(player_id, 7)")),
+            r"NULL key \(column player_id\): 1 of 50",
+        ),
+        (lambda p: p.withColumn("spend", F.expr("nullif(spend, spend)")), r"NULL feature \(column spend\): 50 of 50"),
+        (lambda p: p.withColumn("spend", F.lit(float("nan"))), r"number not finite \(column spend\): 50 of 50.*NaN"),
+        (lambda p: p.withColumn("level", F.lit(-1)), r"number outside \[0, inf\] \(column level\): 50 of 50"),
+        (lambda p: p.withColumn("country", F.lit("FR")), r"unknown category \(column country\): 50 of 50.*FR"),
+        (lambda p: p.withColumn(v.ACTION_MASK, F.array(F.lit(True))), r"mask of wrong length.*: 50 of 50"),
+        (
+            lambda p: p.withColumn(v.ACTION_MASK, F.array_repeat(F.lit(False), 3)),
+            r"mask that allows nothing.*: 50 of 50",
+        ),
+        (lambda p: p.withColumn("spend", F.lit(3e38)), r"no finite action values.*spend: 3e\+38.*low and a high"),
+    ],
+)
+def test_a_population_that_cannot_be_scored_is_refused(run, spark, tmp_path, change, says):
+    with pytest.raises(DataError, match=says):
+        run(change(players(spark, 50)))
+    assert not Table(str(tmp_path / "scores")).exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "says"),
+    [
+        ({"action": Continuous([0], [1], ["price"])}, SpecError, "only Discrete actions can be scored, not Continuous"),
+        ({"action": Discrete(["a", "b"])}, SpecError, "morning, noon, night instead of a, b"),
+        ({"observation": OBSERVATION[1:]}, SpecError, r"reads features .* not have: level \(Number\)"),
+        ({"observation": (Binary("level"), *OBSERVATION[1:])}, SpecError, r"level \(Number\).*level \(Binary\)"),
+        ({"keys": (v.ENV_ID,)}, SpecError, "key 'env_id': scores have a column of this name"),
+        ({"temperature": -1.0}, ConfigError, "temperature -1.0"),
+        ({"temperature": float("nan")}, ConfigError, "temperature nan"),
+        ({"policy_dir": "nowhere"}, NotFoundError, "there is no policy in nowhere"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused(run, changed, error, says):
+    with pytest.raises(error, match=says):
+        run(**changed)
+
+
+def test_a_category_that_the_policy_has_not_seen_is_no_mistake(run, spark):
+    seen = (*OBSERVATION[:3], Category("country", ["US", "DE", "JP", "BR"]))
+    result = run(players(spark, 20).withColumn("country", F.lit("BR")), observation=seen)
+    assert result.rows == 20
