@@ -41,7 +41,8 @@ def tracking_uri(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copy(migrated_store, database)
     uri = f"sqlite:///{database}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    for chosen in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(chosen, raising=False)
     monkeypatch.chdir(tmp_path)
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     mlflow.set_tracking_uri(uri)

@@ -39,6 +39,7 @@ def evaluate(period: Period, model: str | None = None) -> SimulatedReturn:
                 "define world() to give it one."
             )
         run.log_config({"model": evaluated.uri, "model_id": evaluated.model_id, "episodes": EPISODES, "seed": SEED})
+        run.log_model_input(evaluated.model_id)
         with run.phase("simulate"):
             result = simulate(world, policy_of(evaluated), reward=application.reward, episodes=EPISODES, seed=SEED)
         numbers = {

@@ -90,7 +90,7 @@ def _window(application: Application, date: str, ahead: int) -> Window:
 
 
 def _simulated(scenario: Scenario, ahead: int) -> Window:
-    """The last window that has been simulated, or `ahead` windows beyond it; on a fresh start, what is to come first."""
+    """The last simulated window, or `ahead` windows beyond it; on a fresh start, what is to come first."""
     simulated = scenario.simulated_windows()
     if simulated:
         return scenario.cadence.following(simulated[-1], ahead)

@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 def promote(
     period: Period, version: str = v.CHALLENGER, *, margin: float = 0.0, force: bool = False
 ) -> registry.Promotion:
-    """Moves the alias `champion` to a version if the gate passes; evaluates it first if nobody has.
+    """Moves the alias `champion` to a version if the gate passes; evaluates it and the champion first if nobody has.
 
     Args:
         version: number or alias.
@@ -32,7 +32,9 @@ def promote(
     """
     with stage_run("promote", application=period.application.name, window=period.window.ds) as run:
         run.log_config({"name": period.model_name, "version": version, "margin": margin, "force": force})
-        challenger = _evaluated(period, version)
+        challenger = _known(period, version)
+        for model in (challenger, registry.champion_of(period.model_name)):
+            _ensure_evaluated(period, model)
         promotion = registry.promote(period.model_name, str(challenger.version), run=run, margin=margin, force=force)
         replaced = f" It replaces version {promotion.replaced}." if promotion.replaced else ""
         forced = " FORCED: the gate had refused it." if promotion.forced else ""
@@ -40,15 +42,18 @@ def promote(
         return promotion
 
 
-def _evaluated(period: Period, version: str) -> ResolvedModel:
+def _known(period: Period, version: str) -> ResolvedModel:
     try:
-        model = resolve(version, name=period.model_name)
+        return resolve(version, name=period.model_name)
     except NotFoundError:
         if version != v.CHALLENGER:
             raise
         evaluate(period)  # trains it first
         return resolve(version, name=period.model_name)
-    if period.application.world() is not None and not read_evidence(model).has(v.SIM_LOW):
-        _logger.info("%s has not been evaluated yet. Evaluating first.", model.policy_version)
-        evaluate(period, model.uri)
-    return model
+
+
+def _ensure_evaluated(period: Period, model: ResolvedModel | None) -> None:
+    if model is None or period.application.world() is None or read_evidence(model).has(v.SIM_LOW):
+        return
+    _logger.info("%s has not been evaluated yet. Evaluating first.", model.policy_version)
+    evaluate(period, model.uri)

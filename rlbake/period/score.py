@@ -37,6 +37,7 @@ def score(period: Period, model: str | None = None, output: str | None = None) -
         chosen = resolve(model) if model else _champion(period)
         table = Table(output or f"{period.folder}/{v.SCORES_TABLE}")
         run.log_config({"model": chosen.uri, "model_id": chosen.model_id, "output": table.uri, "seed": period.seed})
+        run.log_model_input(chosen.model_id)
         with run.phase("spark"):
             spark = spark_session()
         with user_code(f"{application.name}.population, window {period.window}"):

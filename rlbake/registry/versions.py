@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 from mlflow.tracking import MlflowClient
@@ -21,8 +20,12 @@ def register(model: ModelInfo | ResolvedModel, name: str) -> ResolvedModel:
         StorageError: the registry refuses it.
     """
     try:
-        registered = mlflow.register_model(f"models:/{model.model_id}", name)
-        MlflowClient().set_registered_model_alias(name, v.CHALLENGER, registered.version)
+        client = MlflowClient()
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        source = f"models:/{model.model_id}"
+        registered = client.create_model_version(name, source, model_id=model.model_id)
+        client.set_registered_model_alias(name, v.CHALLENGER, registered.version)
     except MlflowException as error:
         raise StorageError(f"the registry refuses model {name}: {error}") from error
     return resolve(str(registered.version), name=name)
