@@ -1,6 +1,7 @@
 """Batch reinforcement learning in production: Spark, TF-Agents and MLflow."""
 
 import os
+from typing import Any
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf-agents 0.18 speaks Keras 2
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up banners
@@ -19,4 +20,14 @@ __all__ = [
     "MultiDiscrete",
     "Number",
     "Window",
+    "join_logs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`join_logs`, on first use: importing rlbake must not import Spark."""
+    if name == "join_logs":
+        from rlbake.timesteps.join_logs import join_logs
+
+        return join_logs
+    raise AttributeError(f"module 'rlbake' has no attribute {name!r}")

@@ -84,18 +84,26 @@ def build_window(
     """
     rows = checked(frame, keys=keys, observation=observation, action=action, metrics=metrics, window=window)
     tail = _left_open(frame, Table(f"{tables}/{v.OPEN_TABLE}"), previous)
-    pairs = pair.paired(rows, tail, episode_timeout=episode_timeout, window=window)
-    pairs = pairs.persist(StorageLevel.DISK_ONLY)
+    sequence = pair.in_sequence(rows, tail, episode_timeout=episode_timeout).persist(StorageLevel.DISK_ONLY)
+    pairs = pair.paired(sequence, episode_timeout=episode_timeout, window=window)
     replace = partial(_replace, tables, window, run_id, config_digest)
+    read, fates = Observation(), Observation()
     try:
-        seen = Observation()
-        steps = _observed(pairs, seen).where(pair.IN_WINDOW).select(*TIMESTEP)
-        timesteps = replace(v.TIMESTEPS_TABLE, steps, lambda: _judge(rows, seen, window))
-        replace(v.OPEN_TABLE, pair.still_open(pairs))
-        commit = replace(v.TRAJECTORIES_TABLE, pair.transitions(pairs, reward))
+        timesteps = replace(v.TIMESTEPS_TABLE, _new(sequence, read), lambda: _judge(rows, read, window))
+        waiting = replace(v.OPEN_TABLE, pair.still_open(pairs))
+        commit = replace(v.TRAJECTORIES_TABLE, pair.transitions(_counted(pairs, fates), reward))
     finally:
         pairs.unpersist()
-    return WindowBuild(window=window, transitions=commit.rows, commit=commit, timesteps=timesteps, **_counts(seen))
+    return WindowBuild(
+        window=window,
+        rows_in=_counts(read)["rows_in"],
+        duplicates=_counts(read)["duplicates"],
+        transitions=commit.rows,
+        open=waiting.rows,
+        **_counts(fates),
+        commit=commit,
+        timesteps=timesteps,
+    )
 
 
 def _replace(
@@ -119,27 +127,34 @@ def _left_open(frame: DataFrame, table: Table, previous: Window | None) -> DataF
     return table.read(frame.sparkSession, windows=[previous.ds])
 
 
-def _observed(pairs: DataFrame, seen: Observation) -> DataFrame:
-    fates = {"open": pair.OPEN, "unobserved": pair.UNOBSERVED, "timed_out": pair.TIMED_OUT, "stray": pair.STRAY}
-    in_window = F.col(pair.IN_WINDOW)
-    return pairs.observe(
-        seen,
-        F.sum(F.when(in_window, F.col(pair.COPIES))).alias("rows_in"),
-        F.sum(F.when(in_window, F.col(pair.COPIES) - 1)).alias("duplicates"),
-        F.min(BROKEN_RULE).alias(BROKEN_RULE),
-        *(F.count_if(F.col(pair.FATE) == fate).alias(name) for name, fate in fates.items()),
+def _new(sequence: DataFrame, read: Observation) -> DataFrame:
+    """The window's own timesteps, each once."""
+    new = F.col(v.EPISODE).isNull()
+    return (
+        sequence.observe(
+            read,
+            F.count_if(new).alias("rows_in"),
+            F.count_if(pair.COPY).alias("duplicates"),
+            F.min(BROKEN_RULE).alias(BROKEN_RULE),
+        )
+        .where(new & ~F.col(pair.COPY))
+        .select(*TIMESTEP)
     )
 
 
-def _counts(seen: Observation) -> dict[str, int]:
-    return {name: count or 0 for name, count in seen.get.items() if name != BROKEN_RULE}
+def _counted(pairs: DataFrame, fates: Observation) -> DataFrame:
+    lost = {"unobserved": pair.UNOBSERVED, "timed_out": pair.TIMED_OUT, "stray": pair.STRAY}
+    return pairs.observe(fates, *(F.count_if(F.col(pair.FATE) == fate).alias(name) for name, fate in lost.items()))
 
 
-def _judge(rows: Checked, seen: Observation, window: Window) -> None:
-    counts = _counts(seen)
-    if not counts["rows_in"]:
+def _counts(observation: Observation) -> dict[str, int]:
+    return {name: count or 0 for name, count in observation.get.items()}
+
+
+def _judge(rows: Checked, read: Observation, window: Window) -> None:
+    if not read.get["rows_in"]:
         raise EmptyWindowError(
             f"window {window}: timesteps() returned no rows. Check that the logs of "
             f"[{window.start:%Y-%m-%dT%H:%M}, {window.end:%Y-%m-%dT%H:%M}) UTC are there, or choose another date."
         )
-    rows.judge(seen.get[BROKEN_RULE], counts["rows_in"])
+    rows.judge(read.get[BROKEN_RULE], read.get["rows_in"])

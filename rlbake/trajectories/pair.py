@@ -1,6 +1,6 @@
 """Joins each timestep with its successor in the same episode.
 
-One shuffle and one sort by environment: every window function here runs over the same order.
+One shuffle and one sort by environment: the sequence is kept in that order, pairs are read off it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from rlbake import cadence
@@ -16,8 +16,8 @@ from rlbake import vocabulary as v
 from rlbake.timesteps.contract import BROKEN_RULE, ROW_HASH, TIMESTEP, Checked
 from rlbake.trajectories.episodes import starts
 
-COPIES = "_copies"  # int: identical rows that this one stands for
-IN_WINDOW = "_in_window"  # boolean: false on a timestep that an earlier window left open
+COPY = "_copy"  # boolean: the row repeats the one before it
+STARTS = "_starts"  # boolean: the timestep is the first of an episode
 
 FATE = "_fate"  # what became of a timestep, one of:
 CONTINUED = "continued"  # a decision followed
@@ -31,55 +31,58 @@ STRAY = "stray"  # a final observation that no decision leads to
 
 TRANSITIONS = (CONTINUED, TERMINATED, CUT)
 
-_STARTS, _NUMBER, _TOTAL, _COPY, _CONFLICT = "_starts", "_number", "_total", "_copy", "_conflict"
 _NEXT_STARTS = "_next_starts"
 
 
-def paired(
-    checked: Checked, tail: DataFrame | None, *, episode_timeout: timedelta | None, window: cadence.Window
-) -> DataFrame:
-    """Every timestep of a window, and every one left open before it, with its successor and fate.
+def in_sequence(checked: Checked, tail: DataFrame | None, *, episode_timeout: timedelta | None) -> DataFrame:
+    """A window's timesteps and those left open before it, each environment's in order of time.
 
     Args:
         checked: the window's timesteps.
         tail: what the window before left open: timestep columns and `episode`.
         episode_timeout: silence that ends an episode; None: never.
+
+    Returns:
+        The timestep columns; `episode`, NULL but on a timestep left open before; `BROKEN_RULE`,
+        which now marks conflicts too; `COPY` and `STARTS`. Partitioned by environment.
+    """
+    in_order = Window.partitionBy(v.ENV_ID).orderBy(v.TIMESTAMP, ROW_HASH)
+    same_instant = F.col(v.TIMESTAMP) == F.lag(v.TIMESTAMP).over(in_order)
+    same_row = F.col(ROW_HASH) == F.lag(ROW_HASH).over(in_order)
+    return _with_tail(checked.rows, tail).select(
+        *TIMESTEP,
+        v.EPISODE,
+        F.coalesce(BROKEN_RULE, F.when(same_instant & ~same_row, F.lit(checked.conflict))).alias(BROKEN_RULE),
+        F.coalesce(same_instant & same_row, F.lit(False)).alias(COPY),
+        starts(in_order, episode_timeout).alias(STARTS),
+    )
+
+
+def paired(sequence: DataFrame, *, episode_timeout: timedelta | None, window: cadence.Window) -> DataFrame:
+    """Every timestep of a sequence with its successor and its fate; copies are dropped.
+
+    Args:
+        sequence: see `in_sequence`.
         window: being built; a timestep whose silence lasts beyond its end has timed out.
 
     Returns:
         The timestep columns; `episode`; next_timestamp, next_observation, next_action and
-        next_action_mask, whoever's they are; `BROKEN_RULE`, which now marks conflicts too;
-        `COPIES`, `IN_WINDOW` and `FATE`. Identical rows are one row.
+        next_action_mask, whoever's they are; and `FATE`.
     """
-    in_order = Window.partitionBy(v.ENV_ID).orderBy(v.TIMESTAMP, ROW_HASH)
-    ordered = _with_tail(checked.rows, tail).select(
-        "*",
-        starts(in_order, episode_timeout).alias(_STARTS),
-        F.row_number().over(in_order).alias(_NUMBER),
-        F.count(F.lit(1))
-        .over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
-        .alias(_TOTAL),
-        (_same(v.TIMESTAMP, in_order) & _same(ROW_HASH, in_order)).alias(_COPY),
-        (_same(v.TIMESTAMP, in_order) & ~_same(ROW_HASH, in_order)).alias(_CONFLICT),
-    )
-    distinct = ordered.where(~F.coalesce(_COPY, F.lit(False)))
-    next_number = F.coalesce(F.lead(_NUMBER).over(in_order), F.col(_TOTAL).cast("int") + 1)
-    episode = F.coalesce(v.EPISODE, F.when(F.col(_STARTS), F.col(v.TIMESTAMP)))
+    in_order = Window.partitionBy(v.ENV_ID).orderBy(v.TIMESTAMP)
     so_far = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    followed = distinct.select(
+    episode = F.coalesce(v.EPISODE, F.when(F.col(STARTS), F.col(v.TIMESTAMP)))
+    followed = sequence.where(~F.col(COPY)).select(
         *TIMESTEP,
-        F.col(v.EPISODE).isNull().alias(IN_WINDOW),
-        F.coalesce(BROKEN_RULE, F.when(F.col(_CONFLICT), F.lit(checked.conflict))).alias(BROKEN_RULE),
-        (next_number - F.col(_NUMBER)).alias(COPIES),
+        STARTS,
         F.max(episode).over(so_far).alias(v.EPISODE),
         F.lead(v.TIMESTAMP).over(in_order).alias(v.NEXT_TIMESTAMP),
         F.lead(v.OBSERVATION).over(in_order).alias(v.NEXT_OBSERVATION),
         F.lead(v.ACTION).over(in_order).alias(v.NEXT_ACTION),
         F.lead(v.ACTION_MASK).over(in_order).alias(v.NEXT_ACTION_MASK),
-        F.lead(_STARTS).over(in_order).alias(_NEXT_STARTS),
-        F.col(_STARTS),
+        F.lead(STARTS).over(in_order).alias(_NEXT_STARTS),
     )
-    return followed.withColumn(FATE, _fate(episode_timeout, window)).drop(_STARTS, _NEXT_STARTS)
+    return followed.withColumn(FATE, _fate(episode_timeout, window)).drop(STARTS, _NEXT_STARTS)
 
 
 def _with_tail(rows: DataFrame, tail: DataFrame | None) -> DataFrame:
@@ -92,17 +95,13 @@ def _with_tail(rows: DataFrame, tail: DataFrame | None) -> DataFrame:
     return fresh.union(waiting)
 
 
-def _same(column: str, in_order: WindowSpec) -> Column:
-    return F.col(column) == F.lag(column).over(in_order)
-
-
 def _fate(timeout: timedelta | None, window: cadence.Window) -> Column:
     decision = F.col(v.ACTION).isNotNull()
     is_last = F.col(v.NEXT_TIMESTAMP).isNull()
     continues = ~is_last & ~F.col(_NEXT_STARTS)
     silent = F.lit(False) if timeout is None else F.lit(window.end - timeout) > F.col(v.TIMESTAMP)
     return (
-        F.when(~decision & F.coalesce(_STARTS, F.lit(False)), STRAY)
+        F.when(~decision & F.col(STARTS), STRAY)
         .when(~decision, FINAL)
         .when(F.col(v.END) == v.TERMINATED, TERMINATED)
         .when(continues & F.col(v.NEXT_ACTION).isNull(), CUT)
