@@ -33,7 +33,8 @@ class TrainConfig:
     Attributes:
         agent: which agent, and its hyperparameters.
         gamma: discount per step, in [0, 1]; the application's unless set.
-        n_step: steps of reward before bootstrapping, ≥ 1.
+        n_step: steps of reward before bootstrapping, ≥ 1. More bridge the distance to late rewards and
+            keep values from running away; they credit an action with what the logging policy did next.
         steps: gradient steps, ≥ 1.
         batch_size: transitions per gradient step, ≥ 1.
         holdout: share of environments kept out of training, in [0, 1).
@@ -41,7 +42,7 @@ class TrainConfig:
 
     agent: AgentConfig
     gamma: Annotated[float, Field(ge=0, le=1)]
-    n_step: Annotated[int, Field(ge=1)] = 1
+    n_step: Annotated[int, Field(ge=1)] = 5
     steps: Annotated[int, Field(ge=1)] = 10_000
     batch_size: Annotated[int, Field(ge=1)] = 256
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1

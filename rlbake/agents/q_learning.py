@@ -117,8 +117,9 @@ class QLearner:
     def start(self, config: QLearningConfig, seed: int) -> None:
         """Forgets what was learned: fresh weights by seed (Glorot uniform), empty optimiser."""
         self._assign(self._at_rest)
-        seeds = np.random.SeedSequence(seed).generate_state(len(self.network.layers))
-        for layer, layer_seed in zip(self.network.layers, seeds, strict=True):
+        dense = [layer for layer in self.network.layers if isinstance(layer, tf.keras.layers.Dense)]
+        seeds = np.random.SeedSequence(seed).generate_state(len(dense))
+        for layer, layer_seed in zip(dense, seeds, strict=True):
             layer.kernel.assign(tf.keras.initializers.GlorotUniform(int(layer_seed))(layer.kernel.shape))
             layer.bias.assign(tf.zeros_like(layer.bias))
         self._agent.initialize()
@@ -148,14 +149,20 @@ class QLearner:
         return copy
 
     def _after_step(self) -> tf.Operation:
-        """Every `period` steps the target network becomes the Q-network; the average always follows."""
+        """Every `period` steps the target network becomes the Q-network; the average always follows.
+
+        Early on it follows faster, as tf.train.ExponentialMovingAverage does with `num_updates`, so
+        that a short training does not export its initial weights.
+        """
         step, weights = self._agent.train_step_counter, self.network.variables
         target = self._agent._target_q_network.variables
         copied = tf.cond(
             step % self._period == 0, lambda: common.soft_variables_update(weights, target, tau=1.0), tf.no_op
         )
+        steps = tf.cast(step, tf.float32)
+        rate = 1 - tf.minimum(self._decay, (1 + steps) / (10 + steps))
         averaged = [
-            average.assign_add((1 - self._decay) * (weight - average))
+            average.assign_add(rate * (weight - average))
             for average, weight in zip(self._average, weights, strict=True)
         ]
         return tf.group(copied, *averaged)

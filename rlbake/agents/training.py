@@ -23,7 +23,7 @@ LOSS, HOLDOUT_LOSS, VALUE, SPEED = "train/loss", "train/holdout_loss", "train/va
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
-_PROBE = 4096  # rows on which values and holdout loss are reported along the way
+_PROBE = 2048  # rows on which values and holdout loss are reported along the way
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
 _LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
 

@@ -1,0 +1,203 @@
+"""Gradient steps per CPU second of double DQN, against what a user would write by hand.
+
+python -m benchmarks.training [--steps 20000]
+
+graph     TF-Agents' agent.train in a tf.function over tf.range, with batches gathered at random
+          from tensors in memory
+buffer    TFUniformReplayBuffer as a tf.data dataset, and common.function(agent.train)
+rlbake    rlbake.agents.training.fit as it is: preprocessing, metrics and copies included
+
+All learn from the same 10,000 rows of CartPole's shape, in one process, one after the other and
+then again; the best of each counts. Tracing is not counted for anyone, and shown apart.
+"""
+
+from __future__ import annotations
+
+from rlbake import Discrete, Number  # before TensorFlow: it chooses Keras
+
+# isort: split
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import tensorflow as tf
+from tf_agents.agents.dqn import dqn_agent
+from tf_agents.replay_buffers import tf_uniform_replay_buffer
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import policy_step, time_step, trajectory
+from tf_agents.utils import common
+
+from rlbake.agents.config import TrainConfig, resolve
+from rlbake.agents.q_learning import q_network
+from rlbake.agents.training import fit
+from rlbake.dataset.transitions import Transitions
+
+ROWS, FEATURES, ACTIONS, GAMMA = 10_000, 4, 2, 0.99
+OBSERVATION = tuple(Number(f"f{i}") for i in range(FEATURES))
+ACTION = Discrete(["left", "right"])
+SHAPES = ((64, (100,)), (256, (256, 256)))  # batch size, hidden layers
+ENVIRONMENTS = 100  # in the replay buffer, filled side by side
+ROUNDS = 3
+BOUND = 0.9  # rlbake's steps per CPU second must be at least this share of the graph loop's
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to train: `run` takes so many steps and returns how many it took."""
+
+    name: str
+    run: Callable[[int], int]
+
+
+def transitions() -> Transitions:
+    random = np.random.default_rng(0)
+    instants = np.arange(ROWS).astype("datetime64[us]")
+    ended = random.random(ROWS) < 0.05
+    return Transitions(
+        env_id=np.array([str(i) for i in range(ROWS)], object),
+        timestamp=instants,
+        next_timestamp=instants + 1,
+        step_type=np.ones(ROWS, np.int32),
+        end=np.where(ended, "terminated", "none").astype(object),
+        observation={f.name: random.normal(size=ROWS) for f in OBSERVATION},
+        action=random.integers(0, ACTIONS, ROWS).astype(np.int32),
+        log_probability=np.full(ROWS, np.log(1 / ACTIONS), np.float32),
+        reward=np.ones(ROWS),
+        discount=np.where(ended, 0.0, GAMMA),
+        next_observation={f.name: random.normal(size=ROWS) for f in OBSERVATION},
+        next_action_mask=None,
+    )
+
+
+def agent(config: TrainConfig) -> dqn_agent.DdqnAgent:
+    """The same agent as rlbake's, made as TF-Agents' tutorial does."""
+    made = dqn_agent.DdqnAgent(
+        time_step.time_step_spec(tf.TensorSpec([FEATURES], tf.float32)),
+        tensor_spec.BoundedTensorSpec([], tf.int32, 0, ACTIONS - 1),
+        q_network(config.agent.layers, FEATURES, ACTIONS),
+        tf.keras.optimizers.Adam(config.agent.learning_rate),
+        target_update_period=config.agent.target_update_period,
+        gradient_clipping=config.agent.gradient_clipping,
+        gamma=GAMMA,
+        train_step_counter=tf.Variable(0, dtype=tf.int64),
+    )
+    made.initialize()
+    return made
+
+
+def graph_side(rows: Transitions, config: TrainConfig) -> Side:
+    trained, size = agent(config), config.batch_size
+    features, following = (
+        tf.constant(np.stack(list(o.values()), axis=1), tf.float32) for o in (rows.observation, rows.next_observation)
+    )
+    columns = (features, tf.constant(rows.action), tf.constant(rows.discount / GAMMA, tf.float32), following)
+
+    @tf.function
+    def loop(steps: tf.Tensor) -> tf.Tensor:
+        loss = tf.constant(0.0)
+        for _ in tf.range(steps):
+            drawn = tf.random.uniform([size], 0, ROWS, tf.int32)
+            now, action, discount, then = (tf.gather(column, drawn) for column in columns)
+            first, ones = tf.zeros([size], tf.int32), tf.ones([size])
+            batch = trajectory.Transition(
+                time_step.TimeStep(first, ones, ones, now),
+                policy_step.PolicyStep(action),
+                time_step.TimeStep(first + 1, ones, discount, then),
+            )
+            loss = trained.train(batch).loss
+        return loss
+
+    def run(steps: int) -> int:
+        loop(tf.constant(steps)).numpy()
+        return steps
+
+    return Side("graph", run)
+
+
+def buffer_side(rows: Transitions, config: TrainConfig) -> Side:
+    trained = agent(config)
+    buffer = tf_uniform_replay_buffer.TFUniformReplayBuffer(
+        trained.collect_data_spec, batch_size=ENVIRONMENTS, max_length=ROWS // ENVIRONMENTS
+    )
+    features = np.stack(list(rows.observation.values()), axis=1).astype(np.float32)
+    for start in range(0, ROWS, ENVIRONMENTS):
+        part = slice(start, start + ENVIRONMENTS)
+        mid = tf.ones([ENVIRONMENTS], tf.int32)
+        buffer.add_batch(
+            trajectory.Trajectory(
+                step_type=mid,
+                observation=tf.constant(features[part]),
+                action=tf.constant(rows.action[part]),
+                policy_info=(),
+                next_step_type=mid,
+                reward=tf.ones([ENVIRONMENTS]),
+                discount=tf.constant(rows.discount[part] / GAMMA, tf.float32),
+            )
+        )
+    batches = buffer.as_dataset(num_parallel_calls=3, sample_batch_size=config.batch_size, num_steps=2).prefetch(3)
+    drawn, train = iter(batches), common.function(trained.train)
+
+    def run(steps: int) -> int:
+        steps //= 5  # it is that much slower; its rate does not depend on how many
+        for _ in range(steps):
+            experience, _ = next(drawn)
+            train(experience)
+        return steps
+
+    return Side("buffer", run)
+
+
+def rlbake_side(rows: Transitions, config: TrainConfig) -> Side:
+    nothing = rows.take(np.arange(0))
+
+    def run(steps: int) -> int:
+        configured = resolve({**vars(config), "agent": vars(config.agent), "steps": steps}, gamma=GAMMA)
+        fit(rows, nothing, observation=OBSERVATION, action=ACTION, config=configured, seed=0)
+        return steps
+
+    return Side("rlbake", run)
+
+
+def traced(side: Side) -> float:
+    """Seconds of a first call, in which nearly nothing is trained."""
+    began = time.perf_counter()
+    side.run(5)
+    return time.perf_counter() - began
+
+
+def rate(side: Side, steps: int) -> tuple[float, float]:
+    """Steps per second of this process's CPU, and of the clock."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    taken = side.run(steps)
+    return taken / (time.process_time() - cpu), taken / (time.perf_counter() - wall)
+
+
+@click.command()
+@click.option("--steps", default=20_000, help="Gradient steps per measurement.")
+def main(steps: int) -> None:
+    rows = transitions()
+    for batch_size, layers in SHAPES:
+        config = resolve({"batch_size": batch_size, "agent": {"layers": layers}}, gamma=GAMMA)
+        sides = [make(rows, config) for make in (graph_side, buffer_side, rlbake_side)]
+        first = {side.name: traced(side) for side in sides}
+        again = traced(
+            rlbake_side(rows, resolve({**vars(config), "agent": {"layers": layers, "learning_rate": 1e-3}}, gamma=0.9))
+        )
+        rates = {side.name: (0.0, 0.0) for side in sides}
+        for _ in range(ROUNDS):
+            for side in sides:
+                rates[side.name] = max(rates[side.name], rate(side, steps))
+        shape = f"batch {batch_size:>3}, layers {layers}"
+        for name, (cpu, wall) in rates.items():
+            click.echo(
+                f"{shape:<30} {name:<7} {cpu:9,.0f} steps/CPU-s {wall:9,.0f} steps/s  first call {first[name]:5.2f} s"
+            )
+        ratio = rates["rlbake"][0] / rates["graph"][0]
+        click.echo(f"{shape:<30} ratio {ratio:.2f} (bound {BOUND}); second trial's first call {again:.2f} s (bound 1)")
+
+
+if __name__ == "__main__":
+    main()
