@@ -2,15 +2,15 @@
 
 import click
 
-from entry_points.terminal import NONE_FROM_EMPTY, common_options, run
+from entry_points.terminal import common_options, optional, run
 from rlbake.period import open_period
 from rlbake.period.evaluate import evaluate
 
 
 @click.command(help=__doc__)
 @common_options
-@click.option("--model", **NONE_FROM_EMPTY, help="Model URI; the challenger if not given.")
-def command(application, tables, date, seed, model):
+@optional("--model", "Model URI; the challenger if not given.")
+def command(application: str, tables: str, date: str, seed: int, model: str | None) -> None:
     evaluate(open_period(application, tables, date, seed), model)
 
 

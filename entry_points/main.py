@@ -2,7 +2,7 @@
 
 import click
 
-from entry_points.terminal import NONE_FROM_EMPTY, common_options, run
+from entry_points.terminal import common_options, optional, run
 from rlbake.period import open_period
 from rlbake.period.main import run_period
 from rlbake.period.train import training_config
@@ -11,11 +11,21 @@ from rlbake.period.train import training_config
 @click.command(help=__doc__)
 @common_options
 @click.option("--agent", default="double_dqn", help="Name of the agent.")
-@click.option("--config", **NONE_FROM_EMPTY, help="YAML file of hyperparameters.")
-@click.option("--set", **NONE_FROM_EMPTY, help="Hyperparameters, such as agent.learning_rate=1e-3,n_step=3.")
-@click.option("--name", **NONE_FROM_EMPTY, help="Registered model; main.rl.<application> if not given.")
+@optional("--config", "YAML file of hyperparameters.")
+@optional("--set", "Hyperparameters, such as agent.learning_rate=1e-3,n_step=3.")
+@optional("--name", "Registered model; main.rl.<application> if not given.")
 @click.option("--margin", type=float, default=0.0, help="How much better than the champion it must be, in return.")
-def command(application, tables, date, seed, agent, config, set, name, margin):
+def command(
+    application: str,
+    tables: str,
+    date: str,
+    seed: int,
+    agent: str,
+    config: str | None,
+    set: str | None,
+    name: str | None,
+    margin: float,
+) -> None:
     period = open_period(application, tables, date, seed, name)
     run_period(period, training_config(period, agent, config, set), margin=margin)
 

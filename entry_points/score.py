@@ -3,17 +3,17 @@
 import click
 from rlbake.period.score import score
 
-from entry_points.terminal import NONE_FROM_EMPTY, common_options, run
+from entry_points.terminal import common_options, optional, run
 from rlbake.period import open_period
 
 
 @click.command(help=__doc__)
 @common_options
-@click.option("--model", **NONE_FROM_EMPTY, help="Model URI; the champion if not given.")
+@optional("--model", "Model URI; the champion if not given.")
 @click.option(
     "--output", **NONE_FROM_EMPTY, help="URI of the table; scores beside the application's others if not given."
 )
-def command(application, tables, date, seed, model, output):
+def command(application: str, tables: str, date: str, seed: int, model: str | None, output: str | None) -> None:
     score(open_period(application, tables, date, seed), model, output)
 
 

@@ -12,7 +12,7 @@ from rlbake.period.simulate import simulate
 @click.option("--days", type=click.IntRange(min=1), default=1, help="How many windows to play, up to the date.")
 @click.option("--units", type=click.IntRange(min=0), default=0, help="Environments per window; 0: the scenario's own.")
 @click.option("--policy", default="random", help="random, rules or a model URI.")
-def command(application, tables, date, seed, days, units, policy):
+def command(application: str, tables: str, date: str, seed: int, days: int, units: int, policy: str) -> None:
     period = open_period(application, tables, date, seed, ahead=days)
     simulate(period, days, units, policy)
 

@@ -11,8 +11,10 @@ import click
 
 from rlbake.errors import RlbakeError
 
-NONE_FROM_EMPTY = {"callback": lambda _context, _parameter, value: value or None}
-"""For options whose default is "nothing": an MLproject parameter cannot be absent, only empty."""
+
+def optional(name: str, meaning: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that may be empty, which means None: an MLproject parameter cannot be absent."""
+    return click.option(name, callback=lambda _context, _parameter, value: value or None, help=meaning)
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:

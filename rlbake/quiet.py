@@ -1,7 +1,8 @@
 """Importing what talks to the terminal before anybody can tell it not to.
 
 TensorFlow's native start-up remarks (CPU features, absent CUDA drivers) and gym's notice obey no
-setting. `quietly` holds them back, and lets them out if the import fails.
+setting. `quietly` holds them back, and lets them out if the import fails; every module here takes
+TensorFlow as `from rlbake.quiet import tensorflow as tf`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -31,3 +33,13 @@ def quietly() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "tensorflow":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with quietly():
+        import tensorflow
+
+        tensorflow.config.list_physical_devices("GPU")  # the first look at them has its remarks too
+    return tensorflow

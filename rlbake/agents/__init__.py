@@ -2,6 +2,9 @@
 
 from types import ModuleType
 
-from rlbake.agents import double_dqn, dqn
+from rlbake.quiet import quietly
+
+with quietly():
+    from rlbake.agents import double_dqn, dqn
 
 AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in (dqn, double_dqn)}

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tf_agents.networks.network import Network
 
 from rlbake.agents.config import TrainConfig
 from rlbake.errors import NotFoundError
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.features.statistics import Moments, Statistics
+from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature, to_json
 
 DESCRIPTION, CHECKPOINT = "policy.json", "checkpoint/variables"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import tensorflow as tf
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import policy_step, time_step, trajectory
+
+from rlbake.quiet import tensorflow as tf
 
 CHUNK = 500  # steps per call of the graph
 

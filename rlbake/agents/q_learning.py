@@ -7,7 +7,6 @@ from threading import Lock
 from typing import Annotated
 
 import numpy as np
-import tensorflow as tf
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tf_agents.agents.dqn import dqn_agent
@@ -18,6 +17,7 @@ from tf_agents.utils import common
 
 from rlbake.agents.loop import GraphLoop
 from rlbake.errors import ConfigError, SpecError
+from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Discrete
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from rlbake.agents import AGENTS
 from rlbake.agents.config import TrainConfig
@@ -17,6 +16,7 @@ from rlbake.dataset.transitions import Transitions
 from rlbake.errors import DataError, RlbakeError
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.features.statistics import statistics
+from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature
 
 LOSS, HOLDOUT_LOSS, VALUE, SPEED = "train/loss", "train/holdout_loss", "train/value", "train/steps_per_second"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from rlbake.errors import NotFoundError, nearest
 from rlbake.features.statistics import Statistics
+from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Binary, Category, Feature, Number
 
 _ROWS_AT_ONCE = 65_536

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tensorflow as tf
-
 from rlbake.agents.fitted import FittedAgent
 from rlbake.errors import SpecError
 from rlbake.policies.graph import INPUTS, PolicyGraph
+from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Discrete
 
 SAVED_MODEL = "saved_model"

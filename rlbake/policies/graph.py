@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.quiet import tensorflow as tf
 
 ACTION_MASK, NOISE, EXPLORE, TEMPERATURE = "action_mask", "noise", "explore", "temperature"
 INPUTS = (ACTION_MASK, NOISE, EXPLORE, TEMPERATURE)

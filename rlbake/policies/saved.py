@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from rlbake.agents.fitted import DESCRIPTION
 from rlbake.errors import DataError, NotFoundError, nearest
 from rlbake.policies.export import SAVED_MODEL, SIGNATURE
 from rlbake.policies.graph import ACTION_MASK, EXPLORE, NOISE, TEMPERATURE
 from rlbake.policies.policy import Decisions
+from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Binary, Category, Feature, Number, from_json
 
 _DTYPES: dict[type[Feature], Any] = {Number: np.float64, Binary: bool, Category: object}

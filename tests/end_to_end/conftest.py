@@ -52,7 +52,7 @@ def enter(
         except SystemExit as end:
             code = int(end.code or 0)
         finally:
-            monkeypatch.delenv("MLFLOW_RUN_ID")
+            monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)  # MLflow drops it itself once it is used
             while mlflow.active_run():
                 mlflow.end_run()
         out, err = capfd.readouterr()
