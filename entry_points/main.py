@@ -10,7 +10,7 @@ from rlbake.period.train import training_config
 
 @click.command(help=__doc__)
 @common_options
-@click.option("--agent", default="double_dqn", help="Name of the agent.")
+@optional("--agent", "Name of the agent; double_dqn, or what the config says, if not given.")
 @optional("--config", "YAML file of hyperparameters.")
 @optional("--set", "Hyperparameters, such as agent.learning_rate=1e-3,n_step=3.")
 @optional("--name", "Registered model; main.rl.<application> if not given.")
@@ -20,7 +20,7 @@ def command(
     tables: str,
     date: str,
     seed: int,
-    agent: str,
+    agent: str | None,
     config: str | None,
     set: str | None,
     name: str | None,

@@ -1,18 +1,16 @@
 """Scores the application's population with the champion."""
 
 import click
-from rlbake.period.score import score
 
 from entry_points.terminal import common_options, optional, run
 from rlbake.period import open_period
+from rlbake.period.score import score
 
 
 @click.command(help=__doc__)
 @common_options
 @optional("--model", "Model URI; the champion if not given.")
-@click.option(
-    "--output", **NONE_FROM_EMPTY, help="URI of the table; scores beside the application's others if not given."
-)
+@optional("--output", "URI of the table; scores beside the application's others if not given.")
 def command(application: str, tables: str, date: str, seed: int, model: str | None, output: str | None) -> None:
     score(open_period(application, tables, date, seed), model, output)
 
