@@ -37,8 +37,10 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def run(command: click.Command) -> None:
     """Runs a command; a user's mistake ends in one line, a tag on the run and exit code 1."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("rlbake").setLevel(logging.INFO)
+    told = logging.getLogger("rlbake")
+    told.handlers = [logging.StreamHandler(sys.stderr)]
+    told.setLevel(logging.INFO)
+    told.propagate = False  # libraries set up the root logger, and everything would be said twice
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:

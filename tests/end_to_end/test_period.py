@@ -29,6 +29,10 @@ def few_players(tmp_path: Path) -> str:
     return "few.py:Few"
 
 
+def aliases() -> dict[str, str]:
+    return {alias: str(version) for alias, version in MlflowClient().get_registered_model(NAME).aliases.items()}
+
+
 def runs_below(run_id: str) -> list[tuple[str, str]]:
     """(stage, status) of all runs nested in one, in order of their start."""
     found, level = [], [run_id]
@@ -59,15 +63,14 @@ def test_a_period_from_no_logs_to_scores_and_then_the_next(enter: Enter, few_pla
         ("promote", "FINISHED"),
         ("score", "FINISHED"),
     ]
-    client = MlflowClient()
-    assert client.get_registered_model(NAME).aliases == {"champion": "1"}
+    assert aliases() == {"champion": "1"}
 
     last = first.run.data.tags["rlbake.window"]
     day = date.fromisoformat(last) + timedelta(days=1)
     second = enter("main", application=few_players, set=QUICK, date=day.isoformat())
     assert second.exit_code == 0, second.printed
-    aliases = client.get_registered_model(NAME).aliases
-    assert aliases in ({"champion": "1", "challenger": "2"}, {"champion": "2", "previous": "1"})
+    now = aliases()
+    assert now in ({"champion": "1", "challenger": "2"}, {"champion": "2", "previous": "1"})
 
     logged = DeltaTable(str(tmp_path / "tables/message_timing/logs/decisions")).to_pyarrow_table()
     played_by_champion = logged.filter(pc.equal(logged["ds"], day.isoformat()))
@@ -77,7 +80,7 @@ def test_a_period_from_no_logs_to_scores_and_then_the_next(enter: Enter, few_pla
     assert set(scores["ds"].to_pylist()) == {last, day.isoformat()}
     assert pc.count_distinct(scores["decision_id"]).as_py() == scores.num_rows
     newest = scores.filter(pc.equal(scores["ds"], day.isoformat()))
-    assert set(newest["policy_version"].to_pylist()) == {f"{NAME}/{aliases['champion']}"}
+    assert set(newest["policy_version"].to_pylist()) == {f"{NAME}/{now['champion']}"}
 
 
 def test_every_step_builds_what_it_does_not_find_and_says_so(enter: Enter, few_players: str):
@@ -91,7 +94,6 @@ def test_every_step_builds_what_it_does_not_find_and_says_so(enter: Enter, few_p
 
 def test_a_challenger_that_is_worse_is_refused_and_nothing_else_moves(enter: Enter, few_players: str):
     assert enter("main", application=few_players, set="steps=3000,batch_size=64").exit_code == 0
-    client = MlflowClient()
     assert enter("train", application=few_players, set="steps=1,batch_size=64", seed=1).exit_code == 0
     refused = enter("promote", application=few_players)
     assert refused.exit_code == 1
@@ -99,12 +101,12 @@ def test_a_challenger_that_is_worse_is_refused_and_nothing_else_moves(enter: Ent
     assert "lower bound" in refused.failure
     assert refused.failure in refused.printed
     assert refused.run.data.metrics["gate/not_worse_than_champion"] == 0
-    assert client.get_registered_model(NAME).aliases == {"champion": "1", "challenger": "2"}
+    assert aliases() == {"champion": "1", "challenger": "2"}
 
     forced = enter("promote", application=few_players, force="true")
     assert forced.exit_code == 0
     assert "FORCED" in forced.printed
-    assert client.get_registered_model(NAME).aliases == {"champion": "2", "previous": "1"}
+    assert aliases() == {"champion": "2", "previous": "1"}
 
 
 def test_a_build_repeated_makes_no_new_version(enter: Enter, few_players: str, tmp_path: Path):
@@ -120,10 +122,10 @@ def test_a_build_repeated_makes_no_new_version(enter: Enter, few_players: str, t
 def test_the_champion_leads_back_to_its_logs(enter: Enter, few_players: str, tmp_path: Path):
     from click.testing import CliRunner
 
-    from rlbake.tracking.__main__ import command
+    from rlbake.tracking.__main__ import main
 
     assert enter("main", application=few_players, set=QUICK).exit_code == 0
-    printed = CliRunner().invoke(command, [f"models:/{NAME}@champion"])
+    printed = CliRunner().invoke(main, [f"models:/{NAME}@champion"])
     assert printed.exit_code == 0, printed.output
     for log in ("observations", "decisions", "outcomes"):
         assert str(tmp_path / "tables/message_timing/logs" / log) in printed.output
