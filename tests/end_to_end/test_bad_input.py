@@ -98,7 +98,7 @@ def test_a_window_with_no_rows(enter: Enter, tmp_path: Path):
     ("change", "says"),
     [
         ('.drop("comfort")', ["comfort"]),
-        ('.withColumn("brightness", F.lit("bright"))', ["brightness", "string"]),
+        ('.withColumn("brightness", F.lit("bright"))', ["brightness", "STRING"]),
         ('.withColumn("action", F.when(F.col("lamp_id") == "lamp-7", "onn").otherwise("on"))', ["onn", "lamp-7"]),
         ('.withColumn("comfort", F.lit(None).cast("double"))', ["comfort", "10"]),
         (".no_such_method()", ["timesteps", "no_such_method"]),
