@@ -7,13 +7,18 @@ import pytest
 from rlbake.quiet import quietly
 
 
+def fail_to_import() -> None:
+    with quietly():
+        os.write(2, b"the reason\n")
+        raise ImportError("no such library")
+
+
 def test_nothing_is_said_unless_something_fails(capfd: pytest.CaptureFixture[str]):
     with quietly():
         os.write(2, b"remark\n")
     assert capfd.readouterr().err == ""
-    with pytest.raises(ImportError), quietly():
-        os.write(2, b"the reason\n")
-        raise ImportError("no such library")
+    with pytest.raises(ImportError):
+        fail_to_import()
     os.write(2, b"afterwards\n")
     assert capfd.readouterr().err == "the reason\nafterwards\n"
 

@@ -42,7 +42,7 @@ class TrainConfig:
 
     agent: AgentConfig
     gamma: Annotated[float, Field(ge=0, le=1)]
-    n_step: Annotated[int, Field(ge=1)] = 5
+    n_step: Annotated[int, Field(ge=1)] = 3
     steps: Annotated[int, Field(ge=1)] = 10_000
     batch_size: Annotated[int, Field(ge=1)] = 256
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -36,9 +36,9 @@ class QLearningConfig:
     """
 
     layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     target_update_period: Annotated[int, Field(ge=1)] = 200
-    gradient_clipping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    gradient_clipping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.999
     epsilon: Annotated[float, Field(ge=0, le=1)] = 0.1
 
@@ -95,6 +95,7 @@ class QLearner:
             observation_and_action_constraint_splitter=(lambda both: both) if masked else None,
             target_update_period=None,  # a period that can change between trainings: _after_step
             gradient_clipping=self._clipping,
+            td_errors_loss_fn=common.element_wise_squared_loss,  # Huber's would learn medians, not expected returns
             gamma=1.0,
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False),
         )

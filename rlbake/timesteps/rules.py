@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -73,6 +74,7 @@ def _feature(feature: Feature) -> Iterator[Rule]:
     yield Rule("NULL feature", name, value.isNull(), None, "Fill it in, or drop the rows that lack it.")
     if isinstance(feature, Number):
         yield Rule("number not finite", name, _not_finite(value), value, "Replace NaN and infinity.")
+    if isinstance(feature, Number) and min(feature.high, -feature.low) < inf:
         low, high = F.lit(feature.low).cast("float"), F.lit(feature.high).cast("float")
         yield Rule(
             f"number outside [{feature.low:g}, {feature.high:g}]",

@@ -40,6 +40,15 @@ def test_values_of_a_known_world(walk, name, gamma):
     np.testing.assert_allclose(values(fitted), [[gamma**2, gamma], [gamma, 1]], atol=0.05)
 
 
+def test_values_are_expected_returns_not_medians(transitions):
+    """Going costs 20 once in ten times and earns 1 otherwise: -1.1 on average, although it mostly earns."""
+    rows = 4000
+    reward = np.where(np.arange(rows) // 2 % 10 == 0, -20.0, 1.0) * (np.arange(rows) % 2)
+    world = transitions(np.zeros(rows), np.arange(rows) % 2, reward, np.zeros(rows), np.zeros(rows))
+    fitted = trained(world, config({"averaging": 0.99}, steps=2000, batch_size=256))
+    np.testing.assert_allclose(values(fitted)[0], [0, -1.1], atol=0.2)
+
+
 def test_values_beyond_a_mask_are_not_bootstrapped_from(transitions):
     """Both actions lead from 0 to 1, where going ends it with 1, staying with 0; going is not allowed there."""
     rows = 400
