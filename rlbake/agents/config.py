@@ -33,8 +33,8 @@ class TrainConfig:
     Attributes:
         agent: which agent, and its hyperparameters.
         gamma: discount per step, in [0, 1]; the application's unless set.
-        n_step: steps of reward before bootstrapping, ≥ 1. More bridge the distance to late rewards and
-            keep values from running away; they credit an action with what the logging policy did next.
+        n_step: steps of reward before bootstrapping, ≥ 1. More reach late rewards sooner and keep values
+            from running away, but credit an action with what the logging policy did next.
         steps: gradient steps, ≥ 1.
         batch_size: transitions per gradient step, ≥ 1.
         holdout: share of environments kept out of training, in [0, 1).
