@@ -183,8 +183,10 @@ def noise(keys: Sequence[str], window: Window, seed: int) -> Column:
 
 
 def decision_id(keys: Sequence[str], window: Window, policy_version: str) -> Column:
-    """The first 32 hexadecimal digits of sha256 over policy version, `ds` and environment, one a line."""
-    return F.sha2(F.concat(F.lit(f"{policy_version}\n{window.ds}\n"), env_id(keys)), 256).substr(1, 32)
+    """32 hexadecimal digits: two independent 64-bit hashes of policy version, `ds` and environment."""
+    decision = F.lit(policy_version), F.lit(window.ds), env_id(keys)
+    halves = (F.lpad(F.hex(F.xxhash64(F.lit(salt), *decision)), 16, "0") for salt in (0, 1))
+    return F.lower(F.concat(*halves))
 
 
 def _in_worker(

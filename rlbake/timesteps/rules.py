@@ -151,13 +151,11 @@ def _mask(action: Action) -> Iterator[Rule]:
     yield Rule(
         "mask of wrong length",
         v.ACTION_MASK,
-        (F.size(mask) != len(action)) | F.exists(mask, lambda x: x.isNull()),
+        mask.isNotNull() & ((F.size(mask) != len(action)) | F.exists(mask, lambda x: x.isNull())),
         mask,
         f"Log one boolean for each of the {len(action)} actions.",
     )
-    yield Rule(
-        "mask that allows nothing", v.ACTION_MASK, ~F.exists(mask, lambda allowed: allowed), mask, "Allow an action."
-    )
+    yield Rule("mask that allows nothing", v.ACTION_MASK, ~F.array_contains(mask, True), mask, "Allow an action.")
     yield Rule(
         "action that its mask forbids",
         v.ACTION_MASK,
