@@ -20,10 +20,9 @@ def random_pushes(carts: int, seed: int, gamma: float, n: int) -> Transitions:
         action = random.integers(0, 2, carts)
         step = world.step(action)
         following = step.observations
-        columns.append(
-            [np.flatnonzero(alive), np.full(alive.sum(), second), action[alive], step.metrics[ALIVE][alive]]
-            + [step.terminated[alive], *(o[alive] for o in observed.values()), *(o[alive] for o in following.values())]
-        )
+        states = [*observed.values(), *following.values()]
+        now = [np.arange(carts), np.full(carts, second), action, step.metrics[ALIVE], step.terminated, *states]
+        columns.append([column[alive] for column in now])
         observed, alive = following, alive & ~(step.terminated | step.truncated)
     cart, second, action, reward, fallen, *states = (np.concatenate(column) for column in zip(*columns, strict=True))
     order = np.lexsort((second, cart))
