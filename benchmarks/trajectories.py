@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -104,7 +104,8 @@ def measured() -> Iterator[dict[str, float]]:
 
     def sample() -> None:
         while not done.wait(0.2):
-            used["peak_mb"] = max(used["peak_mb"], sum(p.memory_info().rss for p in tree()) / 2**20)
+            with suppress(psutil.NoSuchProcess):  # a child that ended while it was looked at
+                used["peak_mb"] = max(used["peak_mb"], sum(p.memory_info().rss for p in tree()) / 2**20)
 
     def tree() -> list[psutil.Process]:
         me = psutil.Process()
