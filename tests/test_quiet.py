@@ -28,3 +28,10 @@ def test_tensorflow_starts_without_a_word(module: str):
     code = f"import {module}, tensorflow; tensorflow.constant(1.0) + 1.0"
     started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert started.stdout + started.stderr == ""
+
+
+def test_tensorflow_imported_too_early_is_told():
+    code = "import tensorflow, rlbake.quiet; rlbake.quiet.tensorflow"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    started = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "import rlbake first" in started.stderr
