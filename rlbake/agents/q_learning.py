@@ -27,7 +27,9 @@ class QLearningConfig:
 
     Attributes:
         layers: units of each hidden layer (ReLU), from the features on.
-        learning_rate: Adam's step size, > 0.
+        learning_rate: AdamW's step size, > 0.
+        weight_decay: AdamW's: share of every weight, not bias, that a step takes away, per learning rate.
+            It keeps values smooth where the logs hold little.
         target_update_period: gradient steps between copies of the Q-network to the target network.
         gradient_clipping: largest norm of the gradient of each variable.
         averaging: decay per step of the average of the Q-network's weights that is exported, in [0, 1);
@@ -37,6 +39,7 @@ class QLearningConfig:
 
     layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
     target_update_period: Annotated[int, Field(ge=1)] = 200
     gradient_clipping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -82,7 +85,8 @@ class QLearner:
     ) -> None:
         self._shape = layers, size, actions
         self.network = q_network(*self._shape)
-        self._optimizer = tf.keras.optimizers.Adam()
+        self._weight_decay = tf.Variable(0.0, trainable=False)
+        self._optimizer = tf.keras.optimizers.AdamW(weight_decay=self._weight_decay)
         self._period = tf.Variable(1, dtype=tf.int64, trainable=False)
         self._decay = tf.Variable(0.0, trainable=False)
         self._clipping = tf.Variable(1.0, trainable=False)
@@ -101,6 +105,7 @@ class QLearner:
         )
         self._agent.initialize()
         self._average = [tf.Variable(weight, trainable=False) for weight in self.network.variables]
+        self._optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._optimizer.build(self.network.trainable_variables)
         self._variables = {
             "agent": list(self._agent.variables),
@@ -175,6 +180,7 @@ class QLearner:
 
     def _configure(self, config: QLearningConfig) -> None:
         self._optimizer.learning_rate.assign(config.learning_rate)
+        self._weight_decay.assign(config.weight_decay)
         self._period.assign(config.target_update_period)
         self._clipping.assign(config.gradient_clipping)
         self._decay.assign(config.averaging)
