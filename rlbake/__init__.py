@@ -1,8 +1,14 @@
 """Batch reinforcement learning in production: Spark, TF-Agents and MLflow."""
 
 import os
+import sys
 from typing import Any
 
+if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in ("1", "true", "True"):
+    raise ImportError(
+        "TensorFlow was imported before rlbake and runs Keras 3, which tf-agents cannot use: "
+        "import rlbake first, or set TF_USE_LEGACY_KERAS=1."
+    )
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf-agents 0.18 speaks Keras 2
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up banners
 

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rlbake.errors import RlbakeError
-
 
 @contextmanager
 def quietly() -> Iterator[None]:
@@ -44,9 +42,4 @@ def __getattr__(name: str) -> Any:
         import tensorflow
 
         tensorflow.config.list_physical_devices("GPU")  # the first look at them has its remarks too
-    if getattr(tensorflow.keras, "__version__", "2").startswith("3"):  # tf-keras 2 shows no version there
-        raise RlbakeError(
-            "TensorFlow was imported before rlbake and runs Keras 3, which tf-agents cannot use: "
-            "import rlbake first, or set TF_USE_LEGACY_KERAS=1."
-        )
     return tensorflow

@@ -35,9 +35,12 @@ class TrainConfig:
         gamma: discount per step, in [0, 1]; the application's unless set.
         n_step: steps of reward before bootstrapping, ≥ 1. More reach late rewards sooner and keep values
             from running away, but credit an action with what the logging policy did next.
-        steps: gradient steps, ≥ 1.
+        steps: gradient steps, ≥ 1; fewer if `overfit` ends the training.
         batch_size: transitions per gradient step, ≥ 1.
         holdout: share of environments kept out of training, in [0, 1).
+        overfit: training ends when the held-out TD loss exceeds that of the training rows by this
+            factor, > 1; null: never. Both are taken against the same targets, so that values
+            which grow as they are learned don't count.
     """
 
     agent: AgentConfig
@@ -46,6 +49,7 @@ class TrainConfig:
     steps: Annotated[int, Field(ge=1)] = 10_000
     batch_size: Annotated[int, Field(ge=1)] = 256
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    overfit: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = 1.3
 
 
 def read_config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from rlbake.agents import AGENTS
 from rlbake.agents.config import TrainConfig
 from rlbake.agents.fitted import FittedAgent, WarmStart
-from rlbake.agents.loop import CHUNK, Rows
+from rlbake.agents.loop import CHUNK, GraphLoop, Rows
 from rlbake.dataset.transitions import Transitions
 from rlbake.errors import DataError, RlbakeError
 from rlbake.features.preprocessing import Preprocessing
@@ -21,8 +22,12 @@ from rlbake.specs import Action, Feature
 
 LOSS, HOLDOUT_LOSS, VALUE, SPEED = "train/loss", "train/holdout_loss", "train/value", "train/steps_per_second"
 
+_logger = logging.getLogger(__name__)
+
 OnMetrics = Callable[[int, dict[str, float]], None]
 
+_LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
+_FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a training
 _PROBE = 2048  # rows on which values and holdout loss are reported along the way
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
 _LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
@@ -74,17 +79,26 @@ def fit(
             learner.resume(config.agent, warm_start.variables)
         limit = _largest_return(training, config.gamma)
         metrics: dict[str, float] = {}
-        for first in range(0, config.steps, CHUNK):
-            steps = min(CHUNK, config.steps - first)
+        stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
+        for first in range(0, config.steps, stride):
+            steps = min(stride, config.steps - first)
             began = time.perf_counter()
             loss = learner.loop.run(rows, batch_size=config.batch_size, first_step=first, steps=steps, seed=seed)
             metrics = {LOSS: loss, SPEED: steps / (time.perf_counter() - began)}
             metrics[VALUE] = float(tf.reduce_mean(tf.reduce_max(learner.network(rows.features[:_PROBE])[0], axis=1)))
             if len(holdout):
-                metrics[HOLDOUT_LOSS] = float(learner.loop.loss(Rows(*(column[:_PROBE] for column in unseen))))
+                metrics[HOLDOUT_LOSS] = _probed(learner.loop, unseen)
             if on_metrics:
                 on_metrics(first + steps, metrics)
             _refuse_divergence(metrics, limit, first + steps)
+            if config.overfit and len(holdout) >= _FEWEST_HELD_OUT:
+                known = _probed(learner.loop, rows)
+                if metrics[HOLDOUT_LOSS] > config.overfit * known:
+                    _logger.info(
+                        "Ended after %d of %d steps: held-out loss %.4g is more than %g times the training loss, %.4g.",
+                        first + steps, config.steps, metrics[HOLDOUT_LOSS], config.overfit, known,
+                    )  # fmt: skip
+                    break
         return FittedAgent(
             tuple(observation), action, config, preprocessing, learner.trained_network(), learner.variables(), metrics
         )
@@ -102,6 +116,10 @@ def _rows(transitions: Transitions, preprocessing: Preprocessing, action: Action
         tf.constant(preprocessing.apply(transitions.next_observation)),
         tf.constant(mask),
     )
+
+
+def _probed(loop: GraphLoop, rows: Rows) -> float:
+    return float(loop.loss(Rows(*(column[:_PROBE] for column in rows))))
 
 
 def _largest_return(training: Transitions, gamma: float) -> float:

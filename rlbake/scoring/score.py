@@ -183,10 +183,13 @@ def noise(keys: Sequence[str], window: Window, seed: int) -> Column:
 
 
 def decision_id(keys: Sequence[str], window: Window, policy_version: str) -> Column:
-    """32 hexadecimal digits: two independent 64-bit hashes of policy version, `ds` and environment."""
+    """32 hexadecimal digits: two hashes of policy version, `ds` and environment, with the top bit of each set.
+
+    So every hash has 16 digits, and no string is padded for every row.
+    """
     decision = F.lit(policy_version), F.lit(window.ds), env_id(keys)
-    halves = (F.lpad(F.hex(F.xxhash64(F.lit(salt), *decision)), 16, "0") for salt in (0, 1))
-    return F.lower(F.concat(*halves))
+    hashes = (F.xxhash64(F.lit(salt), *decision).bitwiseOR(F.lit(-(2**63))) for salt in (0, 1))
+    return F.concat(*map(F.hex, hashes))
 
 
 def _in_worker(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 import numpy as np
@@ -14,7 +13,7 @@ from rlbake import vocabulary as v
 from rlbake.cadence import Cadence
 from rlbake.errors import ConfigError, DataError, NotFoundError, SpecError
 from rlbake.policies.saved import SavedPolicy
-from rlbake.scoring.score import noise, score
+from rlbake.scoring.score import decision_id, noise, score
 from rlbake.specs import Binary, Category, Continuous, Discrete, Number
 from rlbake.warehouse.table import Table
 from tests.scoring.conftest import ACTION, OBSERVATION
@@ -106,7 +105,7 @@ def test_a_row_holds_all_that_is_needed_to_learn_from_it(scored):
     assert (scored[v.TIMESTAMP] == datetime(2026, 1, 6)).all()  # all of the window's day was known
     assert (scored[v.DS] == DAY.ds).all()
     assert (scored[v.POLICY_VERSION] == VERSION).all()
-    assert scored[v.DECISION_ID][17] == hashlib.sha256(b"main.rl.players/7\n2026-01-05\n17").hexdigest()[:32]
+    assert scored[v.DECISION_ID].str.fullmatch("[0-9A-F]{32}").all()
     assert scored[v.DECISION_ID].is_unique
     assert scored[v.OBSERVATION][0] == {name: scored[name][0] for name in FEATURES}
 
@@ -152,6 +151,19 @@ def test_a_rerun_makes_no_new_version_however_the_population_is_partitioned(run,
     assert not again.commit.changed
     assert again.commit.content == first.commit.content
     assert again.commit.version == first.commit.version
+
+
+def test_a_decision_made_again_has_the_same_name_and_another_one_another(spark):
+    frame = spark.createDataFrame([("x", "a"), ("xa", "")], "first string, second string")
+    keys = ("first", "second")
+    names = frame.select(
+        decision_id(keys, DAY, VERSION),
+        decision_id(keys, DAY, VERSION),
+        decision_id(keys, NEXT_DAY, VERSION),
+        decision_id(keys, DAY, "main.rl.players/8"),
+    ).collect()
+    assert all(row[0] == row[1] for row in names)
+    assert len({name for row in names for name in row}) == 6
 
 
 def test_another_window_is_added_and_another_seed_replaces(run, spark, tmp_path):
