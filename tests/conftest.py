@@ -40,7 +40,8 @@ def tracking_uri(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.Monke
     database = tmp_path / "mlflow.db"
     shutil.copy(migrated_store, database)
     uri = f"sqlite:///{database}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for store in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # which MLflow's setters write to as well
+        monkeypatch.setenv(store, uri)
     for chosen in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(chosen, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -1,8 +1,10 @@
 """The training loop, inside the graph.
 
 Rows live in memory as tensors. A chunk of steps draws its batches in one gather and runs every
-step of the agent's own `train` in one compiled loop (XLA), whose shapes depend on the batch size
-but not on the number of rows: new data and new hyperparameters reuse it.
+step of the agent's own `train` in one loop, whose shapes depend on the batch size but not on the
+number of rows: new data and new hyperparameters reuse it. Small networks spend their time between
+operations, so their loop is compiled (XLA: three times the steps per CPU second at batch 64, layers
+(100,)); large ones spend it in matrix products, which XLA does a tenth slower on CPUs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from tf_agents.trajectories import policy_step, time_step, trajectory
 from rlbake.quiet import tensorflow as tf
 
 CHUNK = 500  # steps per call of the graph
+_COMPILED_BELOW = 8_000_000  # weights times batch size; XLA wins at 2.3 million and loses at 17 million
 
 
 class Rows(NamedTuple):
@@ -51,7 +54,8 @@ class GraphLoop:
         self._agent = agent
         self._masked = masked
         self._after_step = after_step
-        self._steps = tf.function(self._run_steps, jit_compile=True, autograph=False)
+        self._weights = sum(variable.shape.num_elements() for variable in agent.policy.variables())
+        self._compiled_steps = tf.function(self._run_steps, jit_compile=True, autograph=False)
         self._chunk = tf.function(self._run_chunk, reduce_retracing=True, autograph=False)
         self.loss = tf.function(self._loss, reduce_retracing=True, autograph=False)
 
@@ -61,11 +65,14 @@ class GraphLoop:
         The batches depend on the seed, the first step and the number of rows alone.
         """
         state = tf.constant([seed % 2**31, first_step], tf.int32)
-        return float(self._chunk(rows, batch_size, state, tf.constant(steps, tf.int32)))
+        compiled = self._weights * batch_size < _COMPILED_BELOW
+        return float(self._chunk(rows, batch_size, compiled, state, tf.constant(steps, tf.int32)))
 
-    def _run_chunk(self, rows: Rows, batch_size: int, seed: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+    def _run_chunk(self, rows: Rows, batch_size: int, compiled: bool, seed: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         drawn = tf.random.stateless_uniform([CHUNK, batch_size], seed, 0, tf.shape(rows.action)[0], tf.int32)
-        return self._steps(Rows(*(tf.gather(column, drawn) for column in rows)), steps)
+        if compiled:  # shapes must not change from call to call
+            return self._compiled_steps(Rows(*(tf.gather(column, drawn) for column in rows)), steps)
+        return self._run_steps(Rows(*(tf.gather(column, drawn[:steps]) for column in rows)), steps)
 
     def _run_steps(self, batches: Rows, steps: tf.Tensor) -> tf.Tensor:
         def take_step(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

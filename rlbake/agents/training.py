@@ -28,7 +28,8 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 
 _LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
 _FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a training
-_PROBE = 2048  # rows on which values and holdout loss are reported along the way
+_PROBE = 2048  # rows on which losses are reported along the way
+_VALUED = 512  # rows, from all over, on which the mean value is
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
 _LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
 
@@ -78,6 +79,7 @@ def fit(
         if warm_start:
             learner.resume(config.agent, warm_start.variables)
         limit = _largest_return(training, config.gamma)
+        valued = rows.features[:: -(-len(training) // _VALUED)]
         metrics: dict[str, float] = {}
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
         for first in range(0, config.steps, stride):
@@ -85,7 +87,7 @@ def fit(
             began = time.perf_counter()
             loss = learner.loop.run(rows, batch_size=config.batch_size, first_step=first, steps=steps, seed=seed)
             metrics = {LOSS: loss, SPEED: steps / (time.perf_counter() - began)}
-            metrics[VALUE] = float(tf.reduce_mean(tf.reduce_max(learner.network(rows.features[:_PROBE])[0], axis=1)))
+            metrics[VALUE] = float(tf.reduce_mean(tf.reduce_max(learner.network(valued)[0], axis=1)))
             if len(holdout):
                 metrics[HOLDOUT_LOSS] = _probed(learner.loop, unseen)
             if on_metrics:

@@ -89,3 +89,16 @@ def test_batches_depend_on_the_seed_and_the_step():
         losses.append(made.loop.run(rows, batch_size=8, first_step=first, steps=1, seed=seed))
     assert len(set(losses[:3])) == 3
     assert losses[3] == losses[0]
+
+
+def test_large_and_small_networks_take_the_same_steps(monkeypatch):
+    """Whether the loop is compiled changes rounding, not what is learned."""
+    rows = random_rows(50, True)
+    made = learner("double_dqn", True, weight_decay=0.1)
+    compiled = made.loop.run(rows, batch_size=8, first_step=0, steps=40, seed=0), made.network.get_weights()
+    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", 0)
+    made = learner("double_dqn", True, weight_decay=0.1)
+    plain = made.loop.run(rows, batch_size=8, first_step=0, steps=40, seed=0), made.network.get_weights()
+    assert plain[0] == pytest.approx(compiled[0], rel=1e-4)
+    for one, other in zip(plain[1], compiled[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)

@@ -62,8 +62,10 @@ def test_values_beyond_a_mask_are_not_bootstrapped_from(transitions):
     np.testing.assert_allclose(values(free), [[0.5, 0.5], [0, 1]], atol=0.05)
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(walk):
-    first, other, again = (trained(walk(0.5), config(), seed) for seed in (3, 4, 3))
+@pytest.mark.parametrize("compiled_below", [0, 10**12])
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(walk, monkeypatch, compiled_below):
+    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", compiled_below)
+    first, other, again = (trained(walk(0.5), config({"layers": [256, 256]}), seed) for seed in (3, 4, 3))
     for one, two in zip(first.network.get_weights(), again.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     for part, group in first.variables.items():

@@ -24,8 +24,8 @@ FEW = "from rlbake.scenarios.message_timing import MessageTiming\n\nclass Few(Me
 
 
 def start(entry_point: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    environment.pop("MLFLOW_RUN_ID", None)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment |= {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     return subprocess.Popen(
         [sys.executable, "-m", f"entry_points.{entry_point}", "--application", "few.py:Few", *arguments],
         cwd=folder,
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, migrated_store: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_build_and_a_training_killed_halfway(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
     disturbed, undisturbed = folder / "disturbed", folder / "undisturbed"
     build = ("build_trajectories", "--date", "2026-01-02", "--start", "2026-01-01")
     train = ("train", "--set", "steps=4000,batch_size=64")
@@ -88,9 +88,9 @@ def test_a_build_and_a_training_killed_halfway(folder: Path, monkeypatch: pytest
         assert rows(disturbed, table) == rows(undisturbed, table), table
     weights = []
     for path in (disturbed, undisturbed):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}/mlflow.db")
-        mlflow.set_tracking_uri(f"sqlite:///{path}/mlflow.db")
-        mlflow.set_registry_uri(f"sqlite:///{path}/mlflow.db")
+        store = f"sqlite:///{path}/mlflow.db"
+        mlflow.set_tracking_uri(store)
+        mlflow.set_registry_uri(store)
         (version,) = MlflowClient().search_model_versions("name = 'main.rl.message_timing'")
         model = resolve(version.version, name="main.rl.message_timing")
         weights.append((policy_dir(model) / "saved_model/variables/variables.data-00000-of-00001").read_bytes())

@@ -56,7 +56,8 @@ def test_main_then_the_next_date_then_the_lineage(tmp_path: Path, migrated_store
         assert "Traceback" not in ended.stdout + ended.stderr
     assert "built by build_trajectories" in ended.stdout
 
-    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    store = f"sqlite:///{project}/mlflow.db"
+    client = MlflowClient(store, store)
     aliases = client.get_registered_model("main.rl.message_timing").aliases
     assert "champion" in aliases
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
