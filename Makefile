@@ -36,4 +36,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean: ## remove what runs left behind: tables, the local MLflow store, caches
-	rm -rf tables mlruns mlartifacts mlflow.db .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf quickstart_*.png tables mlruns mlartifacts mlflow.db .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -20,7 +20,8 @@ from rlbake.features.statistics import statistics
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature
 
-LOSS, HOLDOUT_LOSS, VALUE, SPEED = "train/loss", "train/holdout_loss", "train/value", "train/steps_per_second"
+LOSS, HOLDOUT_LOSS, VALUE = "train/loss", "train/holdout_loss", "train/value"
+STEPS, SPEED = "train/steps", "train/steps_per_second"
 
 _logger = logging.getLogger(__name__)
 
@@ -86,21 +87,15 @@ def fit(
             steps = min(stride, config.steps - first)
             began = time.perf_counter()
             loss = learner.loop.run(rows, batch_size=config.batch_size, first_step=first, steps=steps, seed=seed)
-            metrics = {LOSS: loss, SPEED: steps / (time.perf_counter() - began)}
+            metrics = {LOSS: loss, STEPS: first + steps, SPEED: steps / (time.perf_counter() - began)}
             metrics[VALUE] = float(tf.reduce_mean(tf.reduce_max(learner.network(valued)[0], axis=1)))
             if len(holdout):
                 metrics[HOLDOUT_LOSS] = _probed(learner.loop, unseen)
             if on_metrics:
                 on_metrics(first + steps, metrics)
             _refuse_divergence(metrics, limit, first + steps)
-            if config.overfit and len(holdout) >= _FEWEST_HELD_OUT:
-                known = _probed(learner.loop, rows)
-                if metrics[HOLDOUT_LOSS] > config.overfit * known:
-                    _logger.info(
-                        "Ended after %d of %d steps: held-out loss %.4g is more than %g times the training loss, %.4g.",
-                        first + steps, config.steps, metrics[HOLDOUT_LOSS], config.overfit, known,
-                    )  # fmt: skip
-                    break
+            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, _probed(learner.loop, rows)):
+                break
         return FittedAgent(
             tuple(observation), action, config, preprocessing, learner.trained_network(), learner.variables(), metrics
         )
@@ -118,6 +113,16 @@ def _rows(transitions: Transitions, preprocessing: Preprocessing, action: Action
         tf.constant(preprocessing.apply(transitions.next_observation)),
         tf.constant(mask),
     )
+
+
+def _overfits(config: TrainConfig, metrics: dict[str, float], known_loss: float) -> bool:
+    if config.overfit is None or metrics[HOLDOUT_LOSS] <= config.overfit * known_loss:
+        return False
+    _logger.info(
+        "Ended after %d of %d steps: held-out loss %.4g is more than %g times the training loss, %.4g.",
+        metrics[STEPS], config.steps, metrics[HOLDOUT_LOSS], config.overfit, known_loss,
+    )  # fmt: skip
+    return True
 
 
 def _probed(loop: GraphLoop, rows: Rows) -> float:

@@ -25,7 +25,8 @@ class Progress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._bar = tqdm(total=total, unit="step", desc="training", file=sys.stderr) if sys.stderr.isatty() else None
-        self._told = time.monotonic()
+        self._told_at = time.monotonic()
+        self._untold = ""
 
     def __enter__(self) -> Progress:
         return self
@@ -35,6 +36,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+        self._tell()
 
     def at(self, step: int, metrics: Mapping[str, float]) -> None:
         """Reports that `step` gradient steps are done."""
@@ -42,6 +44,14 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(step - self._bar.n)
-        elif step == self._total or time.monotonic() - self._told >= LINE_EVERY_S:
-            self._told = time.monotonic()
-            _logger.info("step %d of %d: %s", step, self._total, ", ".join(f"{k} {x}" for k, x in shown.items()))
+            return
+        self._untold = f"step {step} of {self._total}: " + ", ".join(
+            f"{k} {x}" for k, x in shown.items() if k != "steps"
+        )
+        if time.monotonic() - self._told_at >= LINE_EVERY_S:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._untold:
+            _logger.info("%s", self._untold)
+        self._untold, self._told_at = "", time.monotonic()

@@ -6,7 +6,7 @@ import logging
 import tempfile
 
 from rlbake.agents.config import TrainConfig, read_config
-from rlbake.agents.training import OnMetrics, fit
+from rlbake.agents.training import STEPS, OnMetrics, fit
 from rlbake.dataset.snapshot import Snapshot, pin
 from rlbake.dataset.split import split_environments
 from rlbake.dataset.transitions import Transitions, load
@@ -66,7 +66,7 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
         with run.phase("log_model"), tempfile.TemporaryDirectory() as folder:
             info = log_agent(export_policy(fitted, folder), application=application.name)
             model = register(info, period.model_name)
-        run.metrics(fitted.metrics, config.steps, model_id=info.model_id, dataset=dataset)
+        run.metrics(fitted.metrics, int(fitted.metrics[STEPS]), model_id=info.model_id, dataset=dataset)
         _logger.info("Registered %s version %s as challenger.", model.name, model.version)
         return model
 
