@@ -29,7 +29,7 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 
 _LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
 _FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a training
-_PROBE = 2048  # rows on which losses are reported along the way
+_PROBE = 2048  # rows, from all over, on which losses are reported along the way
 _VALUED = 512  # rows, from all over, on which the mean value is
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
 _LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
@@ -126,7 +126,8 @@ def _overfits(config: TrainConfig, metrics: dict[str, float], known_loss: float)
 
 
 def _probed(loop: GraphLoop, rows: Rows) -> float:
-    return float(loop.loss(Rows(*(column[:_PROBE] for column in rows))))
+    apart = -(-rows.action.shape[0] // _PROBE)
+    return float(loop.loss(Rows(*(column[::apart] for column in rows))))
 
 
 def _largest_return(training: Transitions, gamma: float) -> float:

@@ -10,7 +10,7 @@ from rlbake import vocabulary as v
 from rlbake.agents import AGENTS
 from rlbake.agents.config import resolve
 from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.training import HOLDOUT_LOSS, LOSS, SPEED, VALUE, fit
+from rlbake.agents.training import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
 from rlbake.errors import ConfigError, DataError, NotFoundError, RlbakeError, SpecError
 from rlbake.specs import Continuous
 from tests.agents.conftest import ACTION, OBSERVATION
@@ -118,10 +118,18 @@ def test_metrics_are_reported_along_the_way(walk):
     assert len(taken) > 1
     assert taken == sorted(set(taken))
     assert taken[-1] == 1100
-    assert all(set(metrics) == {LOSS, HOLDOUT_LOSS, VALUE, SPEED} for _, metrics in reported)
+    assert all(set(metrics) == {LOSS, HOLDOUT_LOSS, VALUE, STEPS, SPEED} for _, metrics in reported)
     assert reported[-1][1][HOLDOUT_LOSS] < reported[0][1][HOLDOUT_LOSS]
     assert reported[-1][1][SPEED] > 0
     assert fitted.metrics == reported[-1][1]
+
+
+@pytest.mark.parametrize(("overfit", "rows", "ends"), [(1.3, 200, True), (None, 200, False), (1.3, 99, False)])
+def test_training_ends_when_what_it_learns_does_not_hold_elsewhere(walk, overfit, rows, ends):
+    elsewhere = walk(0.5, rows=rows)
+    elsewhere = replace(elsewhere, reward=elsewhere.reward + 10)
+    fitted = trained(walk(0.5), config(steps=1100, overfit=overfit), holdout=elsewhere)
+    assert (fitted.metrics[STEPS] < 1100) == ends
 
 
 def test_no_holdout_no_holdout_loss(walk):
