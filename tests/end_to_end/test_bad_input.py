@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.conftest import Enter
+
+ROOT = Path(__file__).parent.parent.parent
 
 LAMPS = """
 import rlbake
@@ -118,21 +123,18 @@ def test_tables_that_cannot_be_written(enter: Enter, tmp_path: Path, entry_point
     assert_refused(enter(entry_point, tables="occupied/tables"), "occupied/tables", "cannot write")
 
 
-def test_a_tracking_server_that_cannot_be_reached(enter: Enter, monkeypatch: pytest.MonkeyPatch):
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    outcome_uri = "http://127.0.0.1:9"
-    mlflow.set_tracking_uri(outcome_uri)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", outcome_uri)
-    try:
-        from rlbake.errors import StorageError
-        from rlbake.period import open_period
-
-        with pytest.raises(StorageError, match=r"127\.0\.0\.1:9.*MLFLOW_TRACKING_URI"):
-            open_period("rlbake.scenarios.cartpole:CartPole", "tables", "latest", 0)
-    finally:
-        mlflow.set_tracking_uri(before)
+def test_a_tracking_server_that_cannot_be_reached(tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "entry_points.train"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "127.0.0.1:9" in line
+    assert "MLFLOW_TRACKING_URI" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
