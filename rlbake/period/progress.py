@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training: a bar on a terminal, plain lines elsewhere, the first as soon as there is one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._bar = tqdm(total=total, unit="step", desc="training", file=sys.stderr) if sys.stderr.isatty() else None
-        self._told_at = time.monotonic()
+        self._told_at = float("-inf")
         self._untold = ""
 
     def __enter__(self) -> Progress:

@@ -93,7 +93,7 @@ def build_window(
         waiting = replace(v.OPEN_TABLE, pair.still_open(pairs))
         commit = replace(v.TRAJECTORIES_TABLE, pair.transitions(_counted(pairs, fates), reward))
     finally:
-        pairs.unpersist()
+        sequence.unpersist()
     return WindowBuild(
         window=window,
         rows_in=_counts(read)["rows_in"],

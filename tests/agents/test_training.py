@@ -94,6 +94,13 @@ def test_every_number_that_shapes_training_changes_the_values(walk, changed):
     assert (before != after).any()
 
 
+def test_without_averaging_the_last_weights_are_exported(walk):
+    fitted = trained(walk(0.5), config({"averaging": 0.0}, steps=105))
+    last = fitted.variables["agent"]
+    for weight in fitted.network.get_weights():
+        assert any(weight.shape == other.shape and np.allclose(weight, other, rtol=1e-6) for other in last)
+
+
 def test_a_fitted_agent_is_left_alone_by_the_next_training(walk):
     first = trained(walk(0.5), config(), seed=0)
     before = values(first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -41,15 +40,23 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, printed
 
 
-def kill_after(process: subprocess.Popen[str], line: str, seconds: float) -> None:
-    """SIGKILLs the whole process group (the JVM too) some time after it has printed a line."""
-    assert process.stderr is not None
-    for printed in process.stderr:
-        if line in printed:
-            break
-    time.sleep(seconds)
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILLs the whole process group, the JVM too."""
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    _, printed = process.communicate()
+    assert process.returncode == -signal.SIGKILL, printed
+
+
+def kill_once_there(process: subprocess.Popen[str], path: Path) -> None:
+    while process.poll() is None and not path.exists():
+        time.sleep(0.005)
+    kill(process)
+
+
+def kill_once_printed(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stderr is not None
+    assert any(words in line for line in process.stderr)
+    kill(process)
 
 
 def rows(folder: Path, table: str) -> dict[str, object]:
@@ -71,18 +78,17 @@ def folder(tmp_path: Path, migrated_store: Path) -> Path:
 def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
     disturbed, undisturbed = folder / "disturbed", folder / "undisturbed"
     build = ("build_trajectories", "--date", "2026-01-02", "--start", "2026-01-01")
-    train = ("train", "--set", "steps=4000,batch_size=64")
-    chance = random.Random(0)
+    train = ("train", "--set", "steps=20000,batch_size=64")
+    finish(start(build[0], undisturbed, *build[1:]))
+    finish(start(train[0], undisturbed, *train[1:]))
 
-    for name, path, *arguments in ((build[0], undisturbed, *build[1:]), (train[0], undisturbed, *train[1:])):
-        finish(start(name, path, *arguments))
-
-    kill_after(start(build[0], disturbed, *build[1:]), "Simulated", chance.uniform(4, 9))
+    for moment in ("timesteps/ds=2026-01-01", "timesteps/_delta_log", "open/_delta_log"):
+        kill_once_there(start(build[0], disturbed, *build[1:]), disturbed / "tables/message_timing" / moment)
     finish(start(build[0], disturbed, *build[1:]))
     for table in TABLES:
         assert rows(disturbed, table) == rows(undisturbed, table), table
 
-    kill_after(start(train[0], disturbed, *train[1:]), "Training double_dqn", chance.uniform(1, 3))
+    kill_once_printed(start(train[0], disturbed, *train[1:]), "of 20000: loss")
     finish(start(train[0], disturbed, *train[1:]))
     for table in TABLES:
         assert rows(disturbed, table) == rows(undisturbed, table), table
