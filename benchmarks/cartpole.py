@@ -31,8 +31,7 @@ def mean_returns(application: str, folder: str, seed: int) -> list[float]:
     from rlbake.period.period import open_period
     from rlbake.period.train import train, training_config
 
-    date = "latest" if "scenarios" in application else "2026-01-01"
-    period = open_period(application, f"{folder}/{seed}", date, seed)
+    period = open_period(application, f"{folder}/{seed}", "2026-01-01", seed)
     trained = (train(period, training_config(period, set_=f"steps={steps}")) for steps in STEPS)
     return [evaluate(period, model.uri).mean for model in trained]
 

@@ -2,7 +2,7 @@
 
 import click
 
-from entry_points.terminal import common_options, optional, run
+from entry_points.terminal import common_options, run, training_options
 from rlbake.period import open_period
 from rlbake.period.main import run_period
 from rlbake.period.train import training_config
@@ -10,10 +10,7 @@ from rlbake.period.train import training_config
 
 @click.command(help=__doc__)
 @common_options
-@optional("--agent", "Name of the agent; double_dqn, or what the config says, if not given.")
-@optional("--config", "YAML file of hyperparameters.")
-@optional("--set", "Hyperparameters, such as agent.learning_rate=1e-3,n_step=3.")
-@optional("--name", "Registered model; main.rl.<application> if not given.")
+@training_options
 @click.option("--margin", type=float, default=0.0, help="How much better than the champion it must be, in return.")
 def command(
     application: str,

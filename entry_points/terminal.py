@@ -35,6 +35,18 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that decide what is trained and under which name it is registered."""
+    for option in (
+        optional("--name", "Registered model; main.rl.<application> if not given."),
+        optional("--set", "Hyperparameters, such as agent.learning_rate=1e-3,n_step=3."),
+        optional("--config", "YAML file of hyperparameters."),
+        optional("--agent", "Name of the agent; double_dqn, or what the config says, if not given."),
+    ):
+        command = option(command)
+    return command
+
+
 def run(command: click.Command) -> None:
     """Runs a command; a user's mistake ends in one line, a tag on the run and exit code 1."""
     told = logging.getLogger("rlbake")

@@ -19,7 +19,7 @@ from rlbake.specs import Action, Feature
 from rlbake.timesteps import contract
 from rlbake.timesteps.columns import OPTIONAL
 
-_ROWS, _BROKEN, _MOST = "rows", "broken", "most"
+_ROWS, _BROKEN, _REPEATED = "rows", "broken", "repeated"
 
 
 @contextmanager
@@ -60,19 +60,20 @@ def _judge(population: contract.Checked, keys: Sequence[str], window: Window) ->
     environments = population.rows.groupBy(v.ENV_ID).agg(
         F.count(F.lit(1)).alias(_ROWS), F.min(contract.BROKEN_RULE).alias(_BROKEN)
     )
-    total = environments.agg(F.sum(_ROWS).alias(_ROWS), F.min(_BROKEN).alias(_BROKEN), F.max(_ROWS).alias(_MOST))
-    seen = total.collect()[0]
-    if not seen[_ROWS]:
+    repeated = F.col(_ROWS) > 1
+    seen = environments.agg(
+        F.sum(_ROWS).alias(_ROWS), F.min(_BROKEN).alias(_BROKEN), F.sum(F.when(repeated, F.col(_ROWS))).alias(_REPEATED)
+    ).first()
+    if seen is None or not seen[_ROWS]:
         raise DataError(f"population: nobody is in it at {window}. Check that its sources hold this date.")
     population.judge(seen[_BROKEN], seen[_ROWS])
-    if seen[_MOST] > 1:
-        repeated = environments.where(F.col(_ROWS) > 1)
-        counts = repeated.agg(F.sum(_ROWS).alias(_ROWS)).collect()[0]
+    if seen[_REPEATED]:
+        examples = environments.where(repeated).orderBy(v.ENV_ID).limit(5).collect()
         raise failed_check(
             "population: the same key more than once",
             where=f"column {', '.join(keys)}",
-            count=counts[_ROWS],
+            count=seen[_REPEATED],
             of=seen[_ROWS],
-            examples=[f"{row[v.ENV_ID]}: {row[_ROWS]} rows" for row in repeated.orderBy(v.ENV_ID).limit(5).collect()],
+            examples=[f"{row[v.ENV_ID]}: {row[_ROWS]} rows" for row in examples],
             fix="One decision is made for each environment: keep one row of each.",
         )
