@@ -5,7 +5,7 @@ import sys
 
 import click
 
-BENCHMARKS = ("trajectories", "training", "scoring")
+BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring")
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """Timesteps to trajectories: CPU of the whole build against DuckDB's bare window on the same file.
 
-python -m benchmarks.trajectories [--rows 1000000]
+python -m benchmarks.trajectories [--rows 1000000 --rows 10000000]
 
 Both sides read one Parquet file of timesteps (8 features, 50 decisions per environment, in
 random order). DuckDB only joins each row with its successor and writes Parquet; rlbake checks
-every row, removes duplicates, pairs, hashes and commits three Delta tables. CPU is that of the
+every row, sets bad ones aside, removes duplicates, pairs, hashes and commits three Delta tables. CPU is that of the
 process tree including the JVM, from cold; the start of Python and Spark is not counted.
 """
 
@@ -127,7 +127,7 @@ RUNS = {"duckdb": run_duckdb, "rlbake": run_rlbake}
 
 
 @click.command()
-@click.option("--rows", default=[1_000_000], multiple=True, help="Timesteps; give it twice to see how cost grows.")
+@click.option("--rows", default=[1_000_000, 10_000_000], multiple=True, help="Timesteps.")
 @click.option("--only", type=click.Choice(list(RUNS)), help="Run one side on --source and print JSON.")
 @click.option("--source", type=click.Path(path_type=Path))
 def main(rows: tuple[int, ...], only: str | None, source: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Batch reinforcement learning in production: Spark, TF-Agents and MLflow."""
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -27,13 +28,16 @@ __all__ = [
     "Number",
     "Window",
     "join_logs",
+    "sources",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`join_logs`, on first use: importing rlbake must not import Spark."""
+    """`join_logs` and `sources`, on first use: importing rlbake must not import Spark."""
     if name == "join_logs":
         from rlbake.timesteps.join_logs import join_logs
 
         return join_logs
+    if name == "sources":
+        return importlib.import_module("rlbake.sources")
     raise AttributeError(f"module 'rlbake' has no attribute {name!r}")

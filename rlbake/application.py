@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,17 @@ from rlbake.world import Observations, World
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where timesteps come from, by configuration: see `rlbake.sources`."""
+
+    def timesteps(self, spark: SparkSession, window: Window, application: Application) -> DataFrame:
+        """What `Application.timesteps` returns."""
+
+    def lineage(self, window: Window) -> list[tuple[str, str]]:
+        """What is read for a window: names, each with a URI, a table's name or SQL text."""
 
 
 class Application:
@@ -36,6 +47,10 @@ class Application:
         metrics: outcomes that follow a decision.
         reward: weight of each metric in the reward; a metric without one weighs 0.
         gamma: discount per step, in [0, 1].
+        max_rejected: share of a window's rows that may break the contract; they go to the
+            quarantine, and more than that fail the build.
+        source: where the timesteps come from, unless `timesteps` is written: see `rlbake.sources`.
+        fatal: rules of which a single breach fails the build; see `rlbake.timesteps.rules`.
         tables: URI of the folder that holds this run's tables; set by rlbake.
     """
 
@@ -47,6 +62,9 @@ class Application:
     metrics: ClassVar[tuple[str, ...]]
     reward: ClassVar[Mapping[str, float]]
     gamma: ClassVar[float] = 0.99
+    source: ClassVar[Source | None] = None
+    max_rejected: ClassVar[float] = 0.01
+    fatal: ClassVar[tuple[str, ...]] = ("action_length", "mask_length")
 
     tables: str = "tables"
 
@@ -63,7 +81,9 @@ class Application:
         `policy_version` and `end`. A row whose action is NULL is the final observation of an
         episode that was cut.
         """
-        raise SpecError(f"{type(self).__name__} does not define timesteps(spark, window).")
+        if self.source is None:
+            raise SpecError(f"{type(self).__name__} has no source and does not define timesteps(spark, window).")
+        return self.source.timesteps(spark, window, self)
 
     def population(self, spark: SparkSession, date: Window) -> DataFrame:
         """Whom to score: the keys, one column per feature, optionally `action_mask`."""
@@ -190,6 +210,8 @@ def _check(cls: type[Application]) -> None:
         raise SpecError(f"{where}: observation must be a tuple of Number, Binary and Category.")
     if not isinstance(cls.action, Discrete | Continuous | MultiDiscrete):
         raise SpecError(f"{where}: action must be Discrete, Continuous or MultiDiscrete.")
+    if cls.source is not None and not isinstance(cls.source, Source):
+        raise SpecError(f"{where}: source must be one of rlbake.sources, got {cls.source!r}.")
     columns = [*cls.keys, *(f.name for f in cls.observation), *cls.metrics]
     for column in columns:
         if columns.count(column) > 1:
@@ -199,5 +221,6 @@ def _check(cls: type[Application]) -> None:
             raise SpecError(f"{where}: reward weighs {metric!r}. {nearest(metric, cls.metrics)}")
         if not np.isfinite(weight):
             raise SpecError(f"{where}: reward weight of {metric!r} is {weight}.")
-    if not 0 <= cls.gamma <= 1:
-        raise SpecError(f"{where}: gamma {cls.gamma} is outside [0, 1].")
+    for share in ("gamma", "max_rejected"):
+        if not 0 <= getattr(cls, share) <= 1:
+            raise SpecError(f"{where}: {share} {getattr(cls, share)} is outside [0, 1].")

@@ -64,6 +64,8 @@ class Cadence:
         reward_delay: a window may be built this long after its end, when its outcomes are in.
         training_window: how many windows an agent is trained on.
         episode_timeout: silence after which an episode counts as truncated; None: never.
+        lateness: how long after the end of its window a log row may still arrive and be noticed
+            without being asked for; three windows unless given.
     """
 
     start: datetime
@@ -71,6 +73,7 @@ class Cadence:
     reward_delay: timedelta
     training_window: int
     episode_timeout: timedelta | None
+    lateness: timedelta
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Cadence:
         reward_delay: str | None = None,
         training_window: int = 30,
         episode_timeout: str | None = None,
+        lateness: str | None = None,
     ) -> None:
         hour = timedelta(hours=1)
         set_ = object.__setattr__
@@ -87,6 +91,7 @@ class Cadence:
         set_(self, "reward_delay", timedelta(0) if reward_delay is None else duration(reward_delay))
         set_(self, "training_window", training_window)
         set_(self, "episode_timeout", None if episode_timeout is None else duration(episode_timeout))
+        set_(self, "lateness", 3 * self.every if lateness is None else duration(lateness))
         if self.every % hour or (self.start - datetime(1970, 1, 1, tzinfo=UTC)) % hour:
             raise SpecError(f"cadence: start {start!r} and every {every!r} must be whole hours.")
         if training_window < 1:
@@ -131,6 +136,13 @@ class Cadence:
         """The `training_window` windows that end with this one, fewer at the start of time."""
         first = self.previous(last, self.training_window - 1) or self.first
         return self.windows(first, last)
+
+    def late_windows(self, before: Window) -> list[Window]:
+        """The windows before this one whose rows may still be arriving."""
+        windows = -(-self.lateness // self.every)
+        previous = self.previous(before)
+        first = self.previous(before, windows) or self.first
+        return [] if previous is None else self.windows(first, previous)
 
     def latest_complete(self, now: datetime) -> Window:
         """The last window whose outcomes are in by now.

@@ -46,10 +46,17 @@ class GateRefused(RlbakeError):
 def failed_check(
     problem: str, *, where: str, count: int, of: int | None = None, examples: Sequence[str], fix: str
 ) -> DataError:
-    """Says what is wrong, where, how often, with up to five examples and the remedy."""
+    """A refusal that says what is wrong, where, how often, with up to five examples and the remedy."""
+    return DataError(described_check(problem, where=where, count=count, of=of, examples=examples, fix=fix))
+
+
+def described_check(
+    problem: str, *, where: str, count: int, of: int | None = None, examples: Sequence[str], fix: str
+) -> str:
+    """What is wrong, where, how often, with up to five examples and the remedy, in one line."""
     total = "" if of is None else f" of {of:,}"
     shown = "; ".join(examples[:5])
-    return DataError(f"{problem} ({where}): {count:,}{total} rows, for example {shown}. {fix}")
+    return f"{problem} ({where}): {count:,}{total} rows, for example {shown}. {fix}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -33,40 +33,84 @@ def _names(values: Iterable[str], what: str, least: int) -> tuple[str, ...]:
     return names
 
 
+TRANSFORMS = (
+    "raw",  # as it is
+    "standard",  # minus the mean, by the standard deviation
+    "probability",  # its log-odds
+    "binary",  # 0 or 1
+    "category",  # one-hot over the few whole numbers that it takes
+    "box_cox",  # a power that makes it as normal as can be, then standardised; positive values only
+    "yeo_johnson",  # the same for values of either sign
+    "quantile",  # its rank, uniform in [-1, 1]
+    "clipped_log",  # log(1 + x), clipped to what was seen, then standardised; not for negative values
+)
+"""How a network may read a `Number`; chosen from the data unless the feature says."""
+
+
 @dataclass(frozen=True)
 class Number:
-    """A real-valued feature, finite, within [low, high] where given."""
+    """A real-valued feature, finite, within [low, high] where given.
+
+    Attributes:
+        optional: it may be missing; the agent then sees that it is, not a made-up value.
+        transform: how a network reads it, one of `TRANSFORMS`; None: what its distribution suggests.
+    """
 
     name: str
     low: float = -math.inf
     high: float = math.inf
+    optional: bool = False
+    transform: str | None = None
 
     def __post_init__(self) -> None:
         _identifier(self.name, "feature")
         if not self.low < self.high:
             raise SpecError(f"feature {self.name!r}: low {self.low} is not below high {self.high}.")
+        if self.transform is not None and self.transform not in TRANSFORMS:
+            hint = nearest(str(self.transform), TRANSFORMS)
+            raise SpecError(f"feature {self.name!r}: there is no transform {self.transform!r}. {hint}")
 
 
 @dataclass(frozen=True)
 class Binary:
-    """A yes-or-no feature, logged as a boolean."""
+    """A yes-or-no feature, logged as a boolean; `optional`: it may be missing."""
 
     name: str
+    optional: bool = False
 
     def __post_init__(self) -> None:
         _identifier(self.name, "feature")
 
 
+REJECT, OTHER = "reject", "other"
+
+
 @dataclass(frozen=True, init=False)
 class Category:
-    """A feature that takes one of a known set of strings."""
+    """A feature that takes one of a known set of strings.
+
+    Attributes:
+        values: all it may take; with `unknown="other"`, the last of them is "other".
+        unknown: what becomes of any other string: its row is rejected, or it counts as "other".
+        optional: it may be missing.
+    """
 
     name: str
     values: tuple[str, ...]
+    unknown: str
+    optional: bool
 
-    def __init__(self, name: str, values: Iterable[str]) -> None:
-        object.__setattr__(self, "name", _identifier(name, "feature"))
-        object.__setattr__(self, "values", _names(values, f"feature {name!r}", least=1))
+    def __init__(self, name: str, values: Iterable[str], unknown: str = REJECT, optional: bool = False) -> None:
+        checked = _names(values, f"feature {name!r}", least=1)
+        if unknown not in (REJECT, OTHER):
+            raise SpecError(f"feature {name!r}: unknown {unknown!r}. {nearest(str(unknown), (REJECT, OTHER))}")
+        if unknown == OTHER:
+            checked = (*(value for value in checked if value != OTHER), OTHER)
+        set_ = object.__setattr__
+        set_(self, "name", _identifier(name, "feature"))
+        set_(self, "values", checked)
+        set_(self, "unknown", unknown)
+        set_(self, "optional", optional)
 
 
 Feature = Number | Binary | Category
@@ -138,9 +182,12 @@ Action = Discrete | Continuous | MultiDiscrete
 _KINDS: dict[str, type] = {c.__name__: c for c in (Number, Binary, Category, Discrete, Continuous, MultiDiscrete)}
 
 
+_UNSAID = {"optional": False, "transform": None, "unknown": REJECT}  # defaults that JSON leaves out
+
+
 def to_json(spec: Feature | Action) -> dict[str, Any]:
     """A spec as JSON-ready data. `from_json` is the inverse."""
-    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(spec).items()}
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(spec).items() if v != _UNSAID.get(k)}
     if isinstance(spec, Number):
         fields = {k: v for k, v in fields.items() if not (isinstance(v, float) and math.isinf(v))}
     if isinstance(spec, MultiDiscrete):

@@ -48,10 +48,18 @@ RULES_POLICY = "rules"
 ACTION_INDEX = "action_index"  # int: index of the chosen action; ACTION holds its name there
 DECISION_ID = "decision_id"  # string: names one decision, the same when it is made again
 
+# --- quarantine: what was rejected and why; ENV_ID and TIMESTAMP besides -------------------
+RULE = "rule"  # string: which rule the row breaks
+COLUMN = "column"  # string: where, as the application calls it
+VALUE = "value"  # string: the offending value; NULL where the row's key says enough
+ROW = "row"  # string: the whole row as the application returned it, as JSON
+
 # --- tables below <tables>/<application>/ -------------------------------------------------
 TIMESTEPS_TABLE = "timesteps"
 OPEN_TABLE = "open"
 TRAJECTORIES_TABLE = "trajectories"
+QUARANTINE_TABLE = "quarantine"
+PROFILES_TABLE = "profiles"
 SCORES_TABLE = "scores"
 
 # --- MLflow tags -------------------------------------------------------------------------

@@ -12,8 +12,11 @@ from rlbake.specs import from_json, to_json
     [
         Number("age"),
         Number("share", low=0, high=1),
+        Number("spend", optional=True, transform="clipped_log"),
         Binary("is_payer"),
+        Binary("opted_in", optional=True),
         Category("country", ["US", "DE"]),
+        Category("device", ["ios", "android"], unknown="other", optional=True),
         Discrete(["left", "right"]),
         Continuous([0.0, -1.0], [9.99, 1.0], ["price", "bonus"]),
         MultiDiscrete({"banner": ["a", "b"], "offer": ["x", "y", "z"]}),
@@ -42,7 +45,9 @@ def test_an_unknown_action_is_told_apart(action, says):
         (lambda: Number("not a name"), "not an identifier"),
         (lambda: Number("x", low=1, high=1), "not below"),
         (lambda: Number("x", low=math.nan), "not below"),
+        (lambda: Number("x", transform="quantil"), "Did you mean 'quantile'"),
         (lambda: Category("country", []), "at least 1"),
+        (lambda: Category("country", ["US"], unknown="drop"), "Known: other, reject"),
         (lambda: Category("country", ["US", "US"]), "'US' is named twice"),
         (lambda: Discrete(["only"]), "at least 2"),
         (lambda: Discrete(["a", ""]), "non-empty"),
@@ -55,3 +60,8 @@ def test_an_unknown_action_is_told_apart(action, says):
 def test_a_spec_that_contradicts_itself_is_refused(build, says):
     with pytest.raises(SpecError, match=says):
         build()
+
+
+def test_unknown_categories_may_count_as_other():
+    assert Category("device", ["ios", "other", "android"], unknown="other").values == ("ios", "android", "other")
+    assert Category("device", ["ios", "android"]).values == ("ios", "android")

@@ -10,20 +10,34 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ByteSize, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from rlbake.agents import AGENTS, double_dqn, dqn
-from rlbake.errors import ConfigError, nearest
+from rlbake.cadence import duration
+from rlbake.errors import ConfigError, SpecError, nearest
 
 AgentConfig = dqn.Config | double_dqn.Config
 
 _DEFAULT_AGENT = double_dqn.Config.name
+
+
+def _duration(text: str) -> str:
+    try:
+        duration(text)
+    except SpecError as error:
+        raise PydanticCustomError("duration", "{said}", {"said": str(error).rstrip(".")}) from error
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+"""Such as "7d", "24h" or "90min"."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -33,6 +47,10 @@ class TrainConfig:
     Attributes:
         agent: which agent, and its hyperparameters.
         gamma: discount per step, in [0, 1]; the application's unless set.
+        gamma_period: gamma is the discount of a step of so long, and that of any other is
+            gamma^(time_gap / gamma_period); null: every step counts the same, however long.
+        reward: weight by metric; the application's where not set, so that `reward.click=2` leaves the
+            weights of the other metrics alone and 0 drops a metric.
         n_step: steps of reward before bootstrapping, ≥ 1. More reach late rewards sooner and keep values
             from running away, but credit an action with what the logging policy did next.
         steps: gradient steps, ≥ 1; fewer if `overfit` ends the training.
@@ -41,24 +59,37 @@ class TrainConfig:
         overfit: training ends when the held-out TD loss exceeds that of the training rows by this
             factor, > 1; null: never. Both are taken against the same targets, so that values
             which grow as they are learned don't count.
+        recency_half_life: a transition is drawn half as often as one made so much later; null: all as often.
+        memory: bytes, such as "2GB", that rows may take; where they would take more they are streamed from
+            disk. null: a third of what the process may use.
     """
 
     agent: AgentConfig
     gamma: Annotated[float, Field(ge=0, le=1)]
+    gamma_period: Duration | None = None
+    reward: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = field(default_factory=dict)
     n_step: Annotated[int, Field(ge=1)] = 3
     steps: Annotated[int, Field(ge=1)] = 10_000
     batch_size: Annotated[int, Field(ge=1)] = 256
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     overfit: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = 1.3
+    recency_half_life: Duration | None = None
+    memory: Annotated[ByteSize, Field(gt=0)] | None = None
 
 
 def read_config(
-    *, gamma: float, agent: str | None = None, file: str | Path | None = None, set_: str | None = None
+    *,
+    gamma: float,
+    reward: Mapping[str, float] | None = None,
+    agent: str | None = None,
+    file: str | Path | None = None,
+    set_: str | None = None,
 ) -> TrainConfig:
     """The configuration of one training.
 
     Args:
         gamma: the application's, used where nothing sets it or it is set to null.
+        reward: the application's weight of each of its metrics, 0 for those that it doesn't weigh; used like gamma.
         agent: name of an agent; overrides the file.
         file: YAML, nested as in the module's docstring.
         set_: "agent.learning_rate=1e-3,n_step=3"; overrides both.
@@ -70,11 +101,11 @@ def read_config(
     nested = _from_file(file) if file else {}
     if agent:
         nested = merge(nested, {"agent": {"name": agent}})
-    return resolve(merge(nested, parse_set(set_ or "")), gamma=gamma)
+    return resolve(merge(nested, parse_set(set_ or "")), gamma=gamma, reward=reward)
 
 
-def resolve(nested: Mapping[str, Any], *, gamma: float) -> TrainConfig:
-    """Nested plain data → typed configuration; what is not set has its default.
+def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, float] | None = None) -> TrainConfig:
+    """Nested plain data → typed configuration; what is not set has its default, `gamma` and `reward` those given.
 
     Raises:
         ConfigError: as `read_config`.
@@ -89,6 +120,7 @@ def resolve(nested: Mapping[str, Any], *, gamma: float) -> TrainConfig:
         raise ConfigError(f"agent.name = {name!r}: there is no such agent. {nearest(str(name), AGENTS)}")
     if given.get("gamma") is None:
         given["gamma"] = gamma
+    given["reward"] = _weights(given.get("reward"), reward or {})
     typed_agent = _typed(AGENTS[name].Config, agent, "agent.")
     _refuse_unknown(TrainConfig, given, "")
     return _typed(TrainConfig, {**given, "agent": typed_agent}, "")
@@ -123,6 +155,17 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             below = {"name": below}
         merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def _weights(given: Any, known: Mapping[str, float]) -> dict[str, Any]:
+    """The weights that are set over the application's."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"reward = {given!r}: expected weights by metric, such as reward.click=2.")
+    for metric, weight in given.items():
+        if metric not in known:
+            raise ConfigError(f"reward.{metric} = {weight!r}: there is no such metric. {nearest(str(metric), known)}")
+    return {**known, **{metric: weight for metric, weight in given.items() if weight is not None}}
 
 
 def _plain(text: str) -> Any:
@@ -162,4 +205,4 @@ def _typed(kind: type, given: Mapping[str, Any], prefix: str) -> Any:
         first = error.errors()[0]
         path = prefix + ".".join(str(step) for step in first["loc"])
         more = "" if error.error_count() == 1 else f" And {error.error_count() - 1} more."
-        raise ConfigError(f"{path} = {first['input']!r}: {first['msg'].lower()}.{more}") from error
+        raise ConfigError(f"{path} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.{more}") from error

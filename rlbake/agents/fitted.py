@@ -13,8 +13,9 @@ from tf_agents.networks.network import Network
 
 from rlbake.agents.config import TrainConfig
 from rlbake.errors import NotFoundError
+from rlbake.features import identify
+from rlbake.features.identify import Identified
 from rlbake.features.preprocessing import Preprocessing
-from rlbake.features.statistics import Moments, Statistics
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature, to_json
 
@@ -48,7 +49,7 @@ class FittedAgent:
         return self.network(features)[0]
 
     def description(self) -> dict[str, Any]:
-        """Specs, configuration and statistics as JSON-ready data."""
+        """Specs, configuration and the features' transforms as JSON-ready data."""
         return {
             "observation": [to_json(f) for f in self.observation],
             "action": to_json(self.action),
@@ -56,7 +57,7 @@ class FittedAgent:
             "gamma": self.config.gamma,
             "agent": asdict(self.config.agent),
             "training": {k: v for k, v in asdict(self.config).items() if k != "agent"},
-            "statistics": {name: asdict(moments) for name, moments in self.preprocessing.statistics.items()},
+            "features": identify.to_json(self.preprocessing.identified),
         }
 
     def save(self, directory: str | Path) -> None:
@@ -73,11 +74,11 @@ class WarmStart:
     """Where an earlier training stopped.
 
     Attributes:
-        statistics: of the features, which the network's weights have learned to read.
+        identified: the features' transforms, through which the network's weights have learned to read them.
         variables: as in FittedAgent.
     """
 
-    statistics: Statistics
+    identified: Identified
     variables: Mapping[str, Sequence[np.ndarray]]
 
 
@@ -97,8 +98,7 @@ def read_warm_start(directory: str | Path) -> WarmStart:
         part, *rest = key.split("/")
         if rest and rest[0].isdigit():
             found.setdefault(part, {})[int(rest[0])] = reader.get_tensor(key)
-    moments = json.loads((root / DESCRIPTION).read_text())["statistics"]
     return WarmStart(
-        {name: Moments(**m) for name, m in moments.items()},
+        identify.from_json(json.loads((root / DESCRIPTION).read_text())["features"]),
         {part: [values[i] for i in sorted(values)] for part, values in found.items()},
     )

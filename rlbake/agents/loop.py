@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 
 
 class GraphLoop:
-    """Trains one agent on rows drawn uniformly, with replacement.
+    """Trains one agent on rows drawn with replacement, uniformly or by weight.
 
     Args:
         agent: takes the gradient steps.
@@ -59,17 +59,42 @@ class GraphLoop:
         self._chunk = tf.function(self._run_chunk, reduce_retracing=True, autograph=False)
         self.loss = tf.function(self._loss, reduce_retracing=True, autograph=False)
 
-    def run(self, rows: Rows, *, batch_size: int, first_step: int, steps: int, seed: int) -> float:
+    def run(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        first_step: int,
+        steps: int,
+        seed: int,
+        cumulative: tf.Tensor | None = None,
+    ) -> float:
         """Takes `steps` ≤ CHUNK gradient steps and returns their mean loss.
 
-        The batches depend on the seed, the first step and the number of rows alone.
+        The batches depend on the seed, the first step, the number of rows and their weights alone.
+
+        Args:
+            rows: what to draw from.
+            batch_size: rows per step.
+            first_step: steps taken before.
+            steps: to take.
+            seed: of the batches.
+            cumulative: float64 [N], the sums of the rows' weights up to each of them; None: all weigh the same.
         """
         state = tf.constant([seed % 2**31, first_step], tf.int32)
         compiled = self._weights * batch_size < _COMPILED_BELOW
-        return float(self._chunk(rows, batch_size, compiled, state, tf.constant(steps, tf.int32)))
+        return float(self._chunk(rows, cumulative, batch_size, compiled, state, tf.constant(steps, tf.int32)))
 
-    def _run_chunk(self, rows: Rows, batch_size: int, compiled: bool, seed: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-        drawn = tf.random.stateless_uniform([CHUNK, batch_size], seed, 0, tf.shape(rows.action)[0], tf.int32)
+    def _run_chunk(
+        self,
+        rows: Rows,
+        cumulative: tf.Tensor | None,
+        batch_size: int,
+        compiled: bool,
+        seed: tf.Tensor,
+        steps: tf.Tensor,
+    ) -> tf.Tensor:
+        drawn = draw((CHUNK, batch_size), seed, tf.shape(rows.action)[0], cumulative)
         if compiled:  # shapes must not change from call to call
             return self._compiled_steps(Rows(*(tf.gather(column, drawn) for column in rows)), steps)
         return self._run_steps(Rows(*(tf.gather(column, drawn[:steps]) for column in rows)), steps)
@@ -98,3 +123,19 @@ class GraphLoop:
             policy_step.PolicyStep(batch.action),
             time_step.TimeStep(first + 1, batch.reward, batch.discount, there),
         )
+
+
+def draw(shape: tuple[int, int], seed: tf.Tensor, rows: tf.Tensor | int, cumulative: tf.Tensor | None) -> tf.Tensor:
+    """int32 row numbers, drawn with replacement.
+
+    Args:
+        shape: of the result.
+        seed: int32 [2].
+        rows: N.
+        cumulative: float64 [N], cumulative weights, of which uniform numbers take the inverse; None: all the same.
+    """
+    if cumulative is None:
+        return tf.random.stateless_uniform(shape, seed, 0, rows, tf.int32)
+    at = tf.random.stateless_uniform([shape[0] * shape[1]], seed, dtype=tf.float64) * cumulative[-1]
+    drawn = tf.searchsorted(cumulative, at, side="right")
+    return tf.reshape(tf.minimum(drawn, rows - 1), shape)  # the product may round up to the last sum

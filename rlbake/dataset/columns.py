@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from rlbake import vocabulary as v
 from rlbake.errors import DataError, failed_check
-from rlbake.specs import Action, Binary, Discrete, Feature, Number
+from rlbake.specs import Action, Binary, Continuous, Discrete, Feature, Number
 from rlbake.world import Observations
 
-_FILLER: dict[type, Any] = {Number: 0.0, Binary: False}  # for a category: the empty string
+_FILLER: dict[type, Any] = {Number: 0.0, Binary: False}  # for a category, and where one is missing: the empty string
 
 
 def at(struct: str, field: str) -> str:
@@ -49,24 +49,28 @@ def numbers(table: pa.Table, column: str) -> np.ndarray:
 def features(table: pa.Table, struct: str, observation: Sequence[Feature], absent: np.ndarray) -> Observations:
     """Arrays [N] by feature; filler, which nothing reads, in the rows that are `absent`.
 
+    Where an optional feature is missing, a number or binary is NaN and a category the empty string.
+
     Raises:
-        DataError: a value is missing elsewhere, or a number is not finite.
+        DataError: a value of another feature is missing elsewhere, or a number is not finite.
     """
     return {f.name: _feature(table, at(struct, f.name), f, absent) for f in observation}
 
 
 def _feature(table: pa.Table, column: str, feature: Feature, absent: np.ndarray) -> np.ndarray:
     values = table.column(column)
-    refuse(values.is_null().to_numpy() & ~absent, f"{column} is missing", table)
+    missing = values.is_null().to_numpy() & ~absent
+    refuse(missing & (not feature.optional), f"{column} is missing", table)
     if not isinstance(feature, Number | Binary):
         known = text(table, column)
-        known[absent] = ""
+        known[absent | missing] = ""
         return known
     filled = values.fill_null(pa.scalar(_FILLER[type(feature)], values.type)).to_numpy()
     if isinstance(feature, Binary):
-        return filled.astype(bool)
+        return np.where(missing, np.nan, filled) if feature.optional else filled.astype(bool)
     filled = np.where(absent, _FILLER[Number], filled).astype(filled.dtype)
     refuse(~np.isfinite(filled), f"{column} is not finite", table)
+    filled[missing] = np.nan
     return filled
 
 
@@ -76,37 +80,62 @@ def actions(table: pa.Table, action: Action) -> np.ndarray:
     Raises:
         DataError: an action is missing or unknown.
     """
-    column = table.column(v.ACTION)
-    refuse(column.is_null().to_numpy(), f"{v.ACTION} is missing", table)
-    if not isinstance(action, Discrete):
-        return np.array(column.to_pylist())
-    index = column.to_numpy().astype(np.int32)
-    refuse((index < 0) | (index >= len(action)), f"{v.ACTION} is not among the {len(action)} actions", table)
-    return index
+    refuse(table.column(v.ACTION).is_null().to_numpy(), f"{v.ACTION} is missing", table)
+    return _actions(table, v.ACTION, action)
 
 
-def next_masks(table: pa.Table, action: Action, last: np.ndarray, over: np.ndarray) -> np.ndarray | None:
-    """bool [N, A]: what is allowed after the rows `last`; None if everything always is.
+def next_actions(table: pa.Table, action: Action) -> tuple[np.ndarray, np.ndarray]:
+    """The actions that followed, shaped like `actions`, and bool [N]: whether there is one; zeros where not.
 
-    Args:
-        last: int [N].
-        over: bool [N], nothing follows: everything counts as allowed.
+    Raises:
+        DataError: an action is unknown.
+    """
+    return _actions(table, v.NEXT_ACTION, action), table.column(v.NEXT_ACTION).is_valid().to_numpy()
+
+
+def _actions(table: pa.Table, name: str, action: Action) -> np.ndarray:
+    column = table.column(name).combine_chunks()
+    if isinstance(action, Discrete):
+        index = column.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32)
+        refuse((index < 0) | (index >= len(action)), f"{name} is not among the {len(action)} actions", table)
+        return index
+    size = len(action.low) if isinstance(action, Continuous) else len(action.sets)
+    refuse(column.value_lengths().fill_null(size).to_numpy() != size, f"{name} has not {size} entries", table)
+    given = column.drop_null().flatten().to_numpy(zero_copy_only=False)
+    values = np.zeros((len(column), size), given.dtype)
+    values[column.is_valid().to_numpy(zero_copy_only=False)] = given.reshape(-1, size)
+    return values
+
+
+def masks(table: pa.Table, name: str, action: Action) -> np.ndarray | None:
+    """bool [N, A]: what a column of masks allows; None if everything always is.
 
     Raises:
         DataError: a mask has another length than there are actions, or allows nothing.
     """
-    column = table.column(v.NEXT_ACTION_MASK).combine_chunks()
+    column = table.column(name).combine_chunks()
     given = column.is_valid().to_numpy(zero_copy_only=False)
     if not isinstance(action, Discrete) or not given.any():
         return None
     lengths = column.value_lengths().fill_null(len(action)).to_numpy()
-    refuse(lengths != len(action), f"{v.NEXT_ACTION_MASK} has not {len(action)} entries", table)
-    masks = np.ones((len(column), len(action)), bool)
-    masks[given] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, len(action))
-    refuse(~masks.any(axis=1), f"{v.NEXT_ACTION_MASK} allows nothing", table)
-    masks = masks[last]
-    masks[over] = True
-    return masks
+    refuse(lengths != len(action), f"{name} has not {len(action)} entries", table)
+    allowed = np.ones((len(column), len(action)), bool)
+    allowed[given] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, len(action))
+    refuse(~allowed.any(axis=1), f"{name} allows nothing", table)
+    return allowed
+
+
+def gaps(table: pa.Table, absent: np.ndarray) -> np.ndarray:
+    """float64 [N], seconds to the next timestep; 0 in the rows that are `absent`.
+
+    Raises:
+        DataError: a gap is missing elsewhere, or negative.
+    """
+    column = table.column(v.TIME_GAP)
+    refuse(column.is_null().to_numpy() & ~absent, f"{v.TIME_GAP} is missing", table)
+    seconds = np.where(absent, 0.0, column.fill_null(0.0).to_numpy())
+    refuse(~(np.isfinite(seconds) & (seconds >= 0)), f"{v.TIME_GAP} is negative or not finite", table)
+    return seconds
 
 
 def refuse(wrong: Any, problem: str, table: pa.Table) -> None:

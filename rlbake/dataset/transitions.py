@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -24,7 +27,10 @@ _IDENTITY = (v.ENV_ID, v.EPISODE, v.TIMESTAMP)
 _COLUMNS = (
     *_IDENTITY,
     v.NEXT_TIMESTAMP,
+    v.TIME_GAP,
     v.ACTION,
+    v.NEXT_ACTION,
+    v.ACTION_MASK,
     v.NEXT_ACTION_MASK,
     v.LOG_PROBABILITY,
     v.DISCOUNT,
@@ -50,6 +56,9 @@ class Transitions:
         discount: float64 [N], factor of the value of `next_observation`; 0 if the world ended before.
         next_observation: arrays [N] by feature, of the step bootstrapped from; filler where discount is 0.
         next_action_mask: bool [N, A], what is allowed there; None if everything always is.
+        action_mask: bool [N, A], what the row's own decision was among; None if everything always is.
+        next_action: like `action`, what was done at the step bootstrapped from; None if not known of any.
+        next_action_valid: bool [N], whether there is one: not at an end. `next_action` is filler where not.
     """
 
     env_id: np.ndarray
@@ -64,6 +73,9 @@ class Transitions:
     discount: np.ndarray
     next_observation: Observations
     next_action_mask: np.ndarray | None
+    action_mask: np.ndarray | None = None
+    next_action: np.ndarray | None = None
+    next_action_valid: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -75,82 +87,138 @@ class Transitions:
         )
 
 
-def load(
-    snapshot: Snapshot,
-    *,
-    observation: Sequence[Feature],
-    action: Action,
-    metrics: Sequence[str],
-    reward: Mapping[str, float],
-    gamma: float,
-    n_step: int = 1,
-) -> Transitions:
-    """Reads what training needs. Rewards are weighted here: other weights need no rebuild.
+@dataclass(frozen=True)
+class Reading:
+    """How rows become transitions. None of it needs a rebuild.
 
-    Args:
-        snapshot: what to read.
+    Attributes:
         observation: the features.
         action: what is decided on.
         metrics: those of the application.
         reward: weight by metric; a metric without one weighs 0.
-        gamma: discount per step, in [0, 1].
+        gamma: discount per step, or per `gamma_period`; in [0, 1].
         n_step: steps of reward before bootstrapping, ≥ 1; fewer at the end of an episode or of what is loaded.
+        gamma_period: a step of so long discounts by gamma, any other by gamma^(time_gap / gamma_period):
+            the discount of a semi-Markov decision process (Bradtke & Duff 1994). None: every step by gamma.
+    """
+
+    observation: Sequence[Feature]
+    action: Action
+    metrics: Sequence[str]
+    reward: Mapping[str, float]
+    gamma: float
+    n_step: int = 1
+    gamma_period: timedelta | None = None
+
+    @property
+    def weighed(self) -> list[str]:
+        """The metrics that the reward counts."""
+        return [metric for metric in self.metrics if self.reward.get(metric)]
+
+
+def load(snapshot: Snapshot, reading: Reading) -> Transitions:
+    """All of a snapshot, in memory.
 
     Raises:
         DataError: there is no row, the table lacks a feature or metric, a value is missing, or an
             action is unknown.
         StorageError: the table cannot be read.
     """
-    weighed = [m for m in metrics if reward.get(m)]
-    table = _read(snapshot, [f.name for f in observation], weighed)
+    with storage_errors(snapshot):
+        dataset = open_dataset(snapshot)
+        wanted = {name: pc.field(*path) for name, path in needed(dataset.schema, reading).items()}
+        table = dataset.to_table(columns=wanted, filter=in_windows(snapshot))
+    if not table.num_rows:
+        raise DataError(f"there is no transition in windows {snapshot.windows[0]} to {snapshot.windows[-1]}.")
+    return assemble(table, reading)
+
+
+def open_dataset(snapshot: Snapshot) -> pyarrow.dataset.FileSystemDataset:
+    """The files of the table at the snapshot's version."""
+    return DeltaTable(snapshot.uri, version=snapshot.version).to_pyarrow_dataset()
+
+
+def in_windows(snapshot: Snapshot) -> pc.Expression:
+    """Picks the snapshot's rows."""
+    return pc.field(v.DS).isin(list(snapshot.windows))
+
+
+def needed(schema: pa.Schema, reading: Reading) -> dict[str, tuple[str, ...]]:
+    """The columns to read: their names, with structs taken apart, and where they are in the table's schema.
+
+    Raises:
+        DataError: the table lacks a feature or metric.
+    """
+    features = [f.name for f in reading.observation]
+    for struct, kind, names in ((v.OBSERVATION, "feature", features), (v.METRICS, "metric", reading.weighed)):
+        known = [field.name for field in schema.field(struct).type]
+        for name in names:
+            if name not in known:
+                raise columns.missing(kind, name, known)
+    nested = [(s, f) for s in (v.OBSERVATION, v.NEXT_OBSERVATION) for f in features]
+    nested += [(v.METRICS, m) for m in reading.weighed]
+    return {name: (name,) for name in _COLUMNS} | {columns.at(*path): path for path in nested}
+
+
+@contextmanager
+def storage_errors(snapshot: Snapshot) -> Iterator[None]:
+    """What goes wrong while the table is read, as a StorageError."""
+    try:
+        yield
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        raise StorageError(f"cannot read version {snapshot.version} of the table at {snapshot.uri}: {error}") from error
+
+
+def assemble(table: pa.Table, reading: Reading) -> Transitions:
+    """The transitions of a table with the columns that are `needed`, whose rows may be in any order.
+
+    Every row of an environment must be in it, or n-step returns end early.
+
+    Raises:
+        DataError: a value is missing, or an action is unknown.
+    """
+    table = table.sort_by([(name, "ascending") for name in _IDENTITY])
     one_step = np.zeros(table.num_rows)
-    for metric in weighed:
-        one_step += reward[metric] * columns.numbers(table, columns.at(v.METRICS, metric))
+    for metric in reading.weighed:
+        one_step += reading.reward[metric] * columns.numbers(table, columns.at(v.METRICS, metric))
     end = columns.text(table, v.END)
+    terminated = end == v.TERMINATED
     timestamp, next_timestamp = columns.instants(table, v.TIMESTAMP), columns.instants(table, v.NEXT_TIMESTAMP)
     environment = table.column(v.ENV_ID).combine_chunks().dictionary_encode().indices.to_numpy()
     successor = nstep.successors(
         environment, columns.instants(table, v.EPISODE), timestamp, next_timestamp, end != v.NOT_ENDED
     )
-    discount = columns.numbers(table, v.DISCOUNT)
-    reward_, discount_, last = nstep.n_step(one_step, gamma * discount.astype(np.float64), successor, n_step)
-    terminated = end == v.TERMINATED
-    bootstrap = columns.features(table, v.NEXT_OBSERVATION, observation, absent=terminated)
+    discount = _gamma(table, reading, terminated) * columns.numbers(table, v.DISCOUNT).astype(np.float64)
+    reward, discount, last = nstep.n_step(one_step, discount, successor, reading.n_step)
+    bootstrap = columns.features(table, v.NEXT_OBSERVATION, reading.observation, absent=terminated)
+    next_action, valid = columns.next_actions(table, reading.action)
+    next_mask = columns.masks(table, v.NEXT_ACTION_MASK, reading.action)
+    if next_mask is not None:
+        next_mask[terminated] = True
     return Transitions(
         env_id=columns.text(table, v.ENV_ID),
         timestamp=timestamp,
         next_timestamp=next_timestamp,
         step_type=columns.numbers(table, v.STEP_TYPE),
         end=end,
-        observation=columns.features(table, v.OBSERVATION, observation, absent=np.zeros(len(end), bool)),
-        action=columns.actions(table, action),
+        observation=columns.features(table, v.OBSERVATION, reading.observation, absent=np.zeros(len(end), bool)),
+        action=columns.actions(table, reading.action),
         log_probability=table.column(v.LOG_PROBABILITY).to_numpy().astype(np.float32),
-        reward=reward_,
-        discount=discount_,
-        next_observation={name: column[last] for name, column in bootstrap.items()},
-        next_action_mask=columns.next_masks(table, action, last, terminated[last]),
+        reward=reward,
+        discount=discount,
+        next_observation=_taken(bootstrap, last),
+        next_action_mask=_taken(next_mask, last),
+        action_mask=columns.masks(table, v.ACTION_MASK, reading.action),
+        next_action=next_action[last],
+        next_action_valid=valid[last],
     )
 
 
-def _read(snapshot: Snapshot, features: Sequence[str], metrics: Sequence[str]) -> pa.Table:
-    """The columns that are needed, structs taken apart, in an order that no file layout changes."""
-    try:
-        delta = DeltaTable(snapshot.uri, version=snapshot.version).to_pyarrow_dataset()
-        for struct, kind, names in ((v.OBSERVATION, "feature", features), (v.METRICS, "metric", metrics)):
-            known = [field.name for field in delta.schema.field(struct).type]
-            for name in names:
-                if name not in known:
-                    raise columns.missing(kind, name, known)
-        wanted = {name: pc.field(name) for name in _COLUMNS}
-        nested = [(s, f) for s in (v.OBSERVATION, v.NEXT_OBSERVATION) for f in features]
-        nested += [(v.METRICS, m) for m in metrics]
-        wanted |= {columns.at(struct, field): pc.field(struct, field) for struct, field in nested}
-        table = delta.to_table(columns=wanted, filter=pc.field(v.DS).isin(list(snapshot.windows)))
-    except (DeltaError, OSError, pa.ArrowException) as error:
-        raise StorageError(f"cannot read version {snapshot.version} of the table at {snapshot.uri}: {error}") from error
-    if not table.num_rows:
-        raise DataError(f"there is no transition in windows {snapshot.windows[0]} to {snapshot.windows[-1]}.")
-    return table.sort_by([(name, "ascending") for name in _IDENTITY])
+def _gamma(table: pa.Table, reading: Reading, terminated: np.ndarray) -> float | np.ndarray:
+    """The discount of each row's own step."""
+    if reading.gamma_period is None:
+        return reading.gamma
+    return reading.gamma ** (columns.gaps(table, terminated) / reading.gamma_period.total_seconds())
 
 
 def _taken(column: Any, rows: np.ndarray) -> Any:

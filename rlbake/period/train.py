@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
+from contextlib import ExitStack
 
 from rlbake.agents.config import TrainConfig, read_config
-from rlbake.agents.training import STEPS, OnMetrics, fit
+from rlbake.agents.training import STEPS, OnMetrics, fit, profiles_of
+from rlbake.cadence import duration
+from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot, pin
-from rlbake.dataset.split import split_environments
-from rlbake.dataset.transitions import Transitions, load
+from rlbake.dataset.transitions import Reading
+from rlbake.features import identify
 from rlbake.period.build import ensure_trajectories
+from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
 from rlbake.period.period import Period
 from rlbake.period.progress import Progress
 from rlbake.policies.export import export_policy
@@ -25,12 +30,14 @@ _logger = logging.getLogger(__name__)
 def training_config(
     period: Period, agent: str | None = None, file: str | None = None, set_: str | None = None
 ) -> TrainConfig:
-    """Defaults < the application's gamma < YAML file < `set`.
+    """Defaults < the application's gamma and reward < YAML file < `set`.
 
     Raises:
         ConfigError: a name is unknown, or a value of the wrong type or out of range.
     """
-    return read_config(gamma=period.application.gamma, agent=agent, file=file, set_=set_)
+    application = period.application
+    reward = {metric: application.reward.get(metric, 0.0) for metric in application.metrics}
+    return read_config(gamma=application.gamma, reward=reward, agent=agent, file=file, set_=set_)
 
 
 def train(period: Period, config: TrainConfig) -> ResolvedModel:
@@ -41,14 +48,18 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
         SpecError: the agent cannot do the application's actions.
     """
     application = period.application
-    with stage_run("train", application=application.name, window=period.window.ds) as run:
+    with stage_run("train", application=application.name, window=period.window.ds) as run, ExitStack() as rows:
         run.log_config({"seed": period.seed, "model_name": period.model_name, **vars(config)})
         ensure_trajectories(period)
         with run.phase("read"):
             snapshot = _pinned(period)
             dataset = _dataset(period, snapshot)
             run.log_input(dataset, "training")
-            training, holdout = split_environments(_transitions(period, snapshot, config), config.holdout)
+            training, holdout = rows.enter_context(
+                read(snapshot, reading(period, config), holdout=config.holdout, budget=config.memory)
+            )
+            profiles = known_profiles(period, snapshot) or profiles_of(training, application.observation)
+            run.metrics(drift_metrics(period, profiles), dataset=dataset)
         _logger.info(
             "Training %s on %s transitions (%s held out) of version %d, digest %s.",
             config.agent.name, f"{len(training):,}", f"{len(holdout):,}", snapshot.version, snapshot.digest,
@@ -62,9 +73,13 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
                 config=config,
                 seed=period.seed,
                 on_metrics=_reported(run, progress),
+                profiles=profiles,
             )
         with run.phase("log_model"), tempfile.TemporaryDirectory() as folder:
-            info = log_agent(export_policy(fitted, folder), application=application.name)
+            run.log_text(json.dumps(identify.to_json(fitted.preprocessing.identified), indent=2), FEATURES)
+            policy = export_policy(fitted, folder)
+            save_profiles(profiles, policy)
+            info = log_agent(policy, application=application.name)
             model = register(info, period.model_name)
         run.metrics(fitted.metrics, int(fitted.metrics[STEPS]), model_id=info.model_id, dataset=dataset)
         _logger.info("Registered %s version %s as challenger.", model.name, model.version)
@@ -89,16 +104,17 @@ def _dataset(period: Period, snapshot: Snapshot) -> TrajectoryDataset:
     )
 
 
-def _transitions(period: Period, snapshot: Snapshot, config: TrainConfig) -> Transitions:
+def reading(period: Period, config: TrainConfig) -> Reading:
+    """How trajectories are read for one training: the application, as far as the configuration does not say else."""
     application = period.application
-    return load(
-        snapshot,
+    return Reading(
         observation=application.observation,
         action=application.action,
         metrics=application.metrics,
-        reward=application.reward,
+        reward={**application.reward, **config.reward},
         gamma=config.gamma,
         n_step=config.n_step,
+        gamma_period=duration(config.gamma_period) if config.gamma_period else None,
     )
 
 

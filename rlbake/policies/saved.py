@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from rlbake.policies.export import SAVED_MODEL, SIGNATURE
 from rlbake.policies.graph import ACTION_MASK, EXPLORE, NOISE, TEMPERATURE
 from rlbake.policies.policy import Decisions
 from rlbake.quiet import tensorflow as tf
-from rlbake.specs import Binary, Category, Feature, Number, from_json
-
-_DTYPES: dict[type[Feature], Any] = {Number: np.float64, Binary: bool, Category: object}
+from rlbake.specs import Binary, Category, Feature, from_json
 
 
 class SavedPolicy:
@@ -55,8 +52,9 @@ class SavedPolicy:
         """The inverse of the policy's cumulative distribution at `noise`.
 
         Raises:
-            NotFoundError: a feature is missing.
-            DataError: a number is not finite, the mask has another shape than [B, A] or a row of
+            NotFoundError: there is no column of a feature.
+            DataError: a value of a feature that is not optional is missing (NaN, None or the empty
+                string), a number is not finite, the mask has another shape than [B, A] or a row of
                 it allows nothing, or the temperature is negative.
         """
         outputs = self._outputs(observations, noise, action_mask)
@@ -95,7 +93,22 @@ class SavedPolicy:
 def _column(feature: Feature, observations: dict[str, np.ndarray]) -> np.ndarray:
     if feature.name not in observations:
         raise NotFoundError(f"feature {feature.name!r} is missing. {nearest(feature.name, observations)}")
-    return np.asarray(observations[feature.name], _DTYPES[type(feature)])
+    column = np.asarray(observations[feature.name])
+    if isinstance(feature, Category):
+        column = np.array([text if isinstance(text, str) else "" for text in column.tolist()], object)
+        missing = column == ""
+    elif isinstance(feature, Binary):
+        missing = np.isnan(column.astype(np.float64))
+    else:
+        return column.astype(np.float64)  # the graph names those that are not finite
+    if missing.any() and not feature.optional:
+        raise DataError(
+            f"feature {feature.name!r}: {missing.sum():,} of {len(column):,} values are missing, for example in row "
+            f"{missing.argmax()}. Fill them, or declare the feature optional and train again."
+        )
+    if isinstance(feature, Binary):
+        return column.astype(np.float64 if feature.optional else bool)
+    return column
 
 
 def _reason(error: tf.errors.InvalidArgumentError) -> str:

@@ -58,15 +58,17 @@ def _undecided(population: DataFrame, window: Window) -> DataFrame:
 
 def _judge(population: contract.Checked, keys: Sequence[str], window: Window) -> None:
     environments = population.rows.groupBy(v.ENV_ID).agg(
-        F.count(F.lit(1)).alias(_ROWS), F.min(contract.BROKEN_RULE).alias(_BROKEN)
+        F.count(F.lit(1)).alias(_ROWS), F.count(contract.BROKEN_RULE).alias(_BROKEN)
     )
     repeated = F.col(_ROWS) > 1
     seen = environments.agg(
-        F.sum(_ROWS).alias(_ROWS), F.min(_BROKEN).alias(_BROKEN), F.sum(F.when(repeated, F.col(_ROWS))).alias(_REPEATED)
+        F.sum(_ROWS).alias(_ROWS), F.sum(_BROKEN).alias(_BROKEN), F.sum(F.when(repeated, F.col(_ROWS))).alias(_REPEATED)
     ).first()
     if seen is None or not seen[_ROWS]:
         raise DataError(f"population: nobody is in it at {window}. Check that its sources hold this date.")
-    population.judge(seen[_BROKEN], seen[_ROWS])
+    if seen[_BROKEN]:
+        said = " Also: ".join(breach.described(seen[_ROWS]) for breach in population.breaches(population.rows))
+        raise DataError(f"population: {said}")
     if seen[_REPEATED]:
         examples = environments.where(repeated).orderBy(v.ENV_ID).limit(5).collect()
         raise failed_check(

@@ -137,8 +137,8 @@ def _refuse_undecided(refused: int, population: DataFrame, observation: Sequence
     numbers = [feature.name for feature in observation if isinstance(feature, Number)]
     extremes = [F.max(F.abs(F.col(f"`{name}`").cast("float"))).alias(name) for name in numbers]
     found = population.agg(F.count(F.lit(1)).alias(_ROWS), *extremes).collect()[0].asDict()
-    largest = sorted(numbers, key=lambda name: -found[name])[:5]
-    shown = "; ".join(f"{name}: {found[name]:g}" for name in largest) or "there are none"
+    largest = sorted(numbers, key=lambda name: -(found[name] or 0))[:5]
+    shown = "; ".join(f"{name}: {found[name] or 0:g}" for name in largest) or "there are none"
     raise DataError(
         f"population: the policy has no finite action values for some of {found[_ROWS]:,} rows. A number may lie far "
         f"outside of what it was trained on (largest magnitudes: {shown}). Give the Number a low and a high, and the "

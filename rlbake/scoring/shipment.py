@@ -61,10 +61,12 @@ def _same_actions(trained: Action, action: Action) -> int:
     return len(action)
 
 
-def _inputs(trained: Sequence[Feature], observation: Sequence[Feature]) -> tuple[tuple[str, str, int], ...]:
-    """Name, kind and position among the application's features of each feature that the policy reads."""
+def _inputs(trained: Sequence[Feature], observation: Sequence[Feature]) -> tuple[tuple[str, str, int, bool], ...]:
+    """Of each feature it reads: name, kind, position among the application's features, whether it may be missing."""
     known = {feature.name: (type(feature).__name__, number) for number, feature in enumerate(observation)}
     needed = {feature.name: type(feature).__name__ for feature in trained}
+    may_be_missing = {feature.name for feature in observation if feature.optional}
+    optional = {feature.name for feature in trained if feature.optional}
     wrong = [f"{name} ({kind})" for name, kind in needed.items() if name not in known or known[name][0] != kind]
     if wrong:
         raise SpecError(
@@ -72,7 +74,13 @@ def _inputs(trained: Sequence[Feature], observation: Sequence[Feature]) -> tuple
             f"The application has {_listed([f'{name} ({kind})' for name, (kind, _) in known.items()])}. "
             "Train a model on the features as they are now."
         )
-    return tuple((name, kind, known[name][1]) for name, kind in needed.items())
+    unprepared = [name for name in needed if name in may_be_missing - optional]
+    if unprepared:
+        raise SpecError(
+            f"the policy was trained when these features were never missing, and now they are optional: "
+            f"{_listed(unprepared)}. Train a model on the features as they are now."
+        )
+    return tuple((name, kind, known[name][1], name in optional) for name, kind in needed.items())
 
 
 def _listed(names: Sequence[str]) -> str:

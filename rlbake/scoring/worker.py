@@ -39,7 +39,8 @@ class Policy:
     Attributes:
         archive: zip of the SavedModel's folder.
         digest: names the archive's content.
-        features: name, kind ("Number", "Binary" or "Category") and column number of each one it reads.
+        features: name, kind ("Number", "Binary" or "Category"), column number of each one it reads,
+            and whether it may be missing.
         actions: number of actions.
         explore: whether it explores.
         temperature: of the softmax over values, 0 for greedy.
@@ -47,7 +48,7 @@ class Policy:
 
     archive: bytes
     digest: str
-    features: tuple[tuple[str, str, int], ...]
+    features: tuple[tuple[str, str, int, bool], ...]
     actions: int
     explore: bool
     temperature: float
@@ -56,8 +57,9 @@ class Policy:
 def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """A function for `mapInArrow` that appends the decision and drops the noise it was made with.
 
-    Reads the features (float32, boolean or string, no NULL), the noise (float64) and the mask
-    (lists of booleans, NULL = all allowed) where there is one; passes everything else through.
+    Reads the features (float32, boolean or string, NULL only where they may be missing), the noise
+    (float64) and the mask (lists of booleans, NULL = all allowed) where there is one; passes
+    everything else through.
     The decision is NULL where the policy's graph refused the row or one next to it.
     """
 
@@ -98,16 +100,18 @@ def _decisions(policy: Policy, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Arra
 def _inputs(tf: Any, policy: Policy, batch: pa.RecordBatch, rows: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The graph's inputs, padded to so many rows; a category is an index into its words, a string tensor."""
     inputs, categories = {}, {}
-    for name, kind, number in policy.features:
+    for name, kind, number, optional in policy.features:
         column = batch.column(FEATURE.format(number))
         if kind == "Category":
             encoded = column.dictionary_encode()
-            categories[name] = tf.constant(encoded.dictionary.to_pylist(), tf.string)
-            inputs[name] = _padded(encoded.indices.to_numpy(), rows, 0)
-        elif kind == "Binary":
+            words = encoded.dictionary.to_pylist()
+            categories[name] = tf.constant([*words, ""], tf.string)  # the last is what is missing
+            inputs[name] = _padded(encoded.indices.fill_null(len(words)).to_numpy(), rows, 0)
+        elif kind == "Binary" and not optional:
             inputs[name] = _padded(column.to_numpy(zero_copy_only=False), rows, False)
-        else:
-            inputs[name] = _padded(column.to_numpy().astype(np.float64), rows, 0.0)
+        else:  # NULL becomes NaN
+            numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            inputs[name] = _padded(numbers, rows, 0.0)
     inputs["noise"] = _padded(batch.column(NOISE).to_numpy(), rows, 0.0)
     mask = np.ones((rows, policy.actions), bool)
     if ACTION_MASK in batch.schema.names:

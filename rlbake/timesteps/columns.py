@@ -15,9 +15,9 @@ from pyspark.sql import types as T
 
 from rlbake import vocabulary as v
 from rlbake.errors import DataError, nearest
-from rlbake.specs import Action, Binary, Category, Continuous, Discrete, Feature, MultiDiscrete, Number
+from rlbake.specs import OTHER, Action, Binary, Category, Continuous, Discrete, Feature, MultiDiscrete, Number
 
-OPTIONAL = (v.ACTION_MASK, v.LOG_PROBABILITY, v.END, v.POLICY_VERSION)
+OPTIONAL = (v.ACTION_MASK, v.LOG_PROBABILITY, v.END, v.POLICY_VERSION, v.STEP_TYPE)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,12 @@ def require(frame: DataFrame, specs: Specs, what: str) -> None:
     """Sees that all columns are there and of a type that can be read as what they mean.
 
     Raises:
-        DataError: names every missing column with its nearest neighbour, or every wrong type.
+        DataError: names every column that is there twice, or every missing one with its nearest
+            neighbour, or every wrong type.
     """
+    twice = sorted({name for name in frame.columns if frame.columns.count(name) > 1})
+    if twice:
+        raise DataError(f"{what}: there are two columns named {', '.join(map(repr, twice))}. Keep one of each.")
     missing = [name for name in specs.required() if name not in frame.columns]
     if missing:
         hints = " ".join(f"{name!r} is missing. {nearest(name, frame.columns)}" for name in missing)
@@ -66,11 +70,14 @@ def _expected(name: str, specs: Specs) -> tuple[Callable[[T.DataType], bool], st
     if name in specs.keys:
         return _is(T.StringType, T.IntegralType, T.DateType), "a key must be a string, an integer or a date; cast it"
     if name == v.TIMESTAMP:
-        return _is(T.TimestampType), "it must be a TIMESTAMP, an instant in time; cast it"
+        zone = "it must be a TIMESTAMP, an instant: to_utc_timestamp tells which time zone a local time is in"
+        return _is(T.TimestampType), zone
     if isinstance(feature, Binary):
         return _is(T.BooleanType), "a Binary feature must be boolean; compare it with a value"
     if isinstance(feature, Category):
         return _is(T.StringType), "a Category feature must be a string; cast it"
+    if name == v.STEP_TYPE:
+        return _is(T.IntegralType), "it must be an integer: 0 first, 1 between, 2 last"
     if isinstance(feature, Number) or name in specs.metrics or name == v.LOG_PROBABILITY:
         return _is(T.NumericType), "it must be a number; cast it"
     if name == v.ACTION:
@@ -98,8 +105,16 @@ def _is_array(*kinds: type[T.DataType]) -> Callable[[T.DataType], bool]:
 
 def observation(features: Sequence[Feature]) -> Column:
     """struct<feature: float | boolean | string>."""
-    types = {Number: "float", Binary: "boolean", Category: "string"}
-    return F.struct(*(_column(f.name).cast(types[type(f)]).alias(f.name) for f in features))
+    return F.struct(*(_feature(f).alias(f.name) for f in features))
+
+
+def _feature(feature: Feature) -> Column:
+    value = _column(feature.name)
+    if isinstance(feature, Number):
+        return value.cast("float")
+    if isinstance(feature, Category) and feature.unknown == OTHER:
+        return F.when(value.isNotNull() & ~value.isin(*feature.values), OTHER).otherwise(value)
+    return value
 
 
 def action(frame: DataFrame, spec: Action) -> Column:
@@ -131,7 +146,7 @@ def optional(frame: DataFrame, name: str, type_: str) -> Column:
 
 def _index(logged: Column, type_: T.DataType, names: Sequence[str]) -> Column:
     if isinstance(type_, T.StringType):
-        position = F.array_position(F.array(*(F.lit(name) for name in names)), logged)
+        position = F.call_function("array_position", F.array(*(F.lit(name) for name in names)), logged)
         return F.when(position > 0, (position - 1).cast("int"))
     return F.when(logged.between(0, len(names) - 1), logged.cast("int"))
 

@@ -1,13 +1,13 @@
 """The contract of an application's timesteps, checked while they are built.
 
 Columns and types are checked at once. Rows are marked with the first rule they break; the
-caller observes the marks in the job that writes the rows, and asks for the verdict before it
-commits, so that good data is read once.
+caller observes the marks in the job that writes the rows, and decides before it commits, so that
+good data is read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,12 +16,12 @@ from pyspark.sql import functions as F
 
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
-from rlbake.errors import failed_check
+from rlbake.errors import described_check
 from rlbake.specs import Action, Feature
 from rlbake.timesteps import columns
 from rlbake.timesteps.columns import Specs
 from rlbake.timesteps.env_id import env_id
-from rlbake.timesteps.rules import LOGGED_ACTION, Rule, rules
+from rlbake.timesteps.rules import CONFLICT, LOGGED_ACTION, OUT_OF_ORDER, Rule, rules
 from rlbake.warehouse.parquet import row_hash
 
 TIMESTEP = (
@@ -38,7 +38,27 @@ TIMESTEP = (
 BROKEN_RULE = "_broken_rule"  # int: index of the first rule that the row breaks; NULL on a good row
 ROW_HASH = "_row_hash"  # long: equal for identical rows
 
-_SHOWN, _AT = "_shown", "_at"
+MARKS = (v.STEP_TYPE, BROKEN_RULE, ROW_HASH, v.VALUE, v.ROW)
+"""Beside the columns of a timestep: `step_type` as logged, NULL if it is not; the broken rule, the
+hash, and of a bad row the offending value and the whole row as it came."""
+
+_JSON = {"ignoreNullFields": "false", "timeZone": "UTC", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+_AT, _COUNT, _EXAMPLES = "_at", "_count", 5
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule, how many rows break it, and which, for example."""
+
+    rule: Rule
+    count: int
+    examples: tuple[str, ...]
+
+    def described(self, of: int) -> str:
+        rule = self.rule
+        return described_check(
+            rule.problem, where=f"column {rule.where}", count=self.count, of=of, examples=self.examples, fix=rule.fix
+        )
 
 
 @dataclass(frozen=True)
@@ -46,65 +66,37 @@ class Checked:
     """Timesteps in their stored form, with marks.
 
     Attributes:
-        rows: the columns of `TIMESTEP`, `BROKEN_RULE` and `ROW_HASH`; bad rows and duplicates
-            are still in.
-        rules: what `BROKEN_RULE` counts, in order; the one after the last is `conflict`.
+        rows: the columns of `TIMESTEP` and `MARKS`; bad rows and duplicates are still in.
+        rules: what `BROKEN_RULE` counts, in order.
+        stepped: whether step_type is logged.
     """
 
     rows: DataFrame
     rules: tuple[Rule, ...]
-    _logged: DataFrame
+    stepped: bool
 
     @property
     def conflict(self) -> int:
         """The mark of rows that contradict each other: same environment, same instant."""
-        return len(self.rules)
+        return self.rules.index(CONFLICT)
 
-    def judge(self, first_broken: int | None, rows: int) -> None:
-        """Passes or refuses the data, given the smallest mark that was seen among its rows.
+    @property
+    def out_of_order(self) -> int:
+        """The mark of rows that continue an episode which has ended."""
+        return self.rules.index(OUT_OF_ORDER)
 
-        Raises:
-            DataError: with the rule, the column, the count and up to five rows; only now is the
-                data read a second time.
+    def breaches(self, marked: DataFrame) -> list[Breach]:
+        """Which rules some rows break, the most broken first; up to five rows of each are shown.
+
+        Args:
+            marked: `ENV_ID`, `TIMESTAMP`, `BROKEN_RULE` and `VALUE`.
         """
-        if first_broken is None:
-            return
-        if first_broken == self.conflict:
-            self._refuse_conflicts(rows)
-        rule = self.rules[first_broken]
-        marked = self._logged.withColumn(BROKEN_RULE, _first_broken(self.rules)).where(
-            F.col(BROKEN_RULE) == first_broken
-        )
-        shown = F.lit(None) if rule.shown is None else rule.shown
-        at = F.unix_micros(v.TIMESTAMP).alias(_AT)
-        examples = marked.select(v.ENV_ID, at, shown.cast("string").alias(_SHOWN)).orderBy(v.ENV_ID, _AT).limit(5)
-        raise failed_check(
-            rule.problem,
-            where=f"column {rule.where}",
-            count=marked.count(),
-            of=rows,
-            examples=[_described(row[v.ENV_ID], row[_AT], row[_SHOWN]) for row in examples.collect()],
-            fix=rule.fix,
-        )
-
-    def _refuse_conflicts(self, rows: int) -> None:
-        at = F.unix_micros(v.TIMESTAMP).alias(_AT)
-        count = F.count(F.lit(1)).alias("count")
-        groups = (
-            self.rows.groupBy(v.ENV_ID, at)
-            .agg(count, F.count_distinct(ROW_HASH).alias("distinct"))
-            .where(F.col("distinct") > 1)
-        )
-        total = groups.agg(F.sum("count")).first()
-        examples = groups.orderBy(v.ENV_ID, _AT).limit(5).collect()
-        raise failed_check(
-            "rows that contradict each other",
-            where="same key and timestamp, other values",
-            count=total[0] if total else 0,
-            of=rows,
-            examples=[_described(row[v.ENV_ID], row[_AT], f"{row['distinct']} versions") for row in examples],
-            fix="An environment makes one decision at a time: keep one row, or add what tells them apart to the keys.",
-        )
+        broken = marked.where(F.col(BROKEN_RULE).isNotNull())
+        counts = broken.groupBy(BROKEN_RULE).agg(F.count(F.lit(1)).alias(_COUNT)).collect()
+        return [
+            Breach(self.rules[row[BROKEN_RULE]], row[_COUNT], _shown(broken, row[BROKEN_RULE]))
+            for row in sorted(counts, key=lambda row: (-row[_COUNT], row[BROKEN_RULE]))
+        ]
 
 
 def checked(
@@ -127,7 +119,9 @@ def checked(
     """
     specs = Specs(tuple(keys), tuple(observation), action, tuple(metrics))
     columns.require(frame, specs, what)
-    logged = frame.select(
+    stepped = v.STEP_TYPE in frame.columns
+    all_rules = rules(specs, window, stepped=stepped)
+    stored = frame.select(
         env_id(specs.keys),
         F.col(v.TIMESTAMP),
         columns.observation(specs.observation).alias(v.OBSERVATION),
@@ -137,19 +131,82 @@ def checked(
         columns.metrics(specs.metrics).alias(v.METRICS),
         F.coalesce(columns.optional(frame, v.END, "string"), F.lit(v.NOT_ENDED)).alias(v.END),
         columns.optional(frame, v.POLICY_VERSION, "string").alias(v.POLICY_VERSION),
+        columns.optional(frame, v.STEP_TYPE, "int").alias(v.STEP_TYPE),
         F.col(v.ACTION).alias(LOGGED_ACTION),
+        F.struct(*(F.col(f"`{name}`") for name in frame.columns)).alias(v.ROW),
     )
-    all_rules = rules(specs, window)
-    hash_ = row_hash(logged.drop(LOGGED_ACTION).schema).alias(ROW_HASH)
-    rows = logged.select(*TIMESTEP, _first_broken(all_rules).alias(BROKEN_RULE), hash_)
-    return Checked(rows, all_rules, logged)
+    hash_ = row_hash(stored.select(*TIMESTEP).schema).alias(ROW_HASH)
+    marked = stored.withColumn(BROKEN_RULE, _first_broken(all_rules))
+    broken = F.col(BROKEN_RULE).isNotNull()
+    rows = marked.select(
+        *TIMESTEP,
+        v.STEP_TYPE,
+        BROKEN_RULE,
+        hash_,
+        F.when(broken, _offending(all_rules)).alias(v.VALUE),
+        F.when(broken, F.to_json(v.ROW, _JSON)).alias(v.ROW),
+    )
+    return Checked(rows, all_rules, stepped)
+
+
+def verdict(breaches: Sequence[Breach], *, rows_in: int, max_rejected: float, fatal: Collection[str]) -> str | None:
+    """Why the data must be refused; None if what is rejected is little enough.
+
+    Args:
+        breaches: all there are.
+        rows_in: rows that were checked, ≥ 1.
+        max_rejected: share of them that may be rejected.
+        fatal: names of rules that no row may break.
+    """
+    hit = sorted({breach.rule.name for breach in breaches if breach.rule.name in fatal})
+    share = sum(breach.count for breach in breaches) / rows_in
+    if not hit and share <= max_rejected:
+        return None
+    why = (
+        f"No row may break {', '.join(hit)} (fatal)."
+        if hit
+        else f"That is {share:.2%} of the rows, and at most {max_rejected:.2%} may be rejected (max_rejected)."
+    )
+    return f"{' Also: '.join(breach.described(rows_in) for breach in breaches)} {why}"
+
+
+def quarantined(marked: DataFrame, all_rules: Sequence[Rule]) -> DataFrame:
+    """The bad rows as the quarantine keeps them: key, instant, rule, column, value and the whole row."""
+
+    def of_rule(names: Sequence[str]) -> Column:
+        return F.get(F.array(*(F.lit(name) for name in names)), F.col(BROKEN_RULE))
+
+    as_stored = F.to_json(F.struct(*TIMESTEP), _JSON)
+    return marked.where(F.col(BROKEN_RULE).isNotNull()).select(
+        v.ENV_ID,
+        v.TIMESTAMP,
+        of_rule([rule.name for rule in all_rules]).alias(v.RULE),
+        of_rule([rule.where for rule in all_rules]).alias(v.COLUMN),
+        v.VALUE,
+        F.coalesce(v.ROW, as_stored).alias(v.ROW),
+    )
 
 
 def _first_broken(all_rules: Sequence[Rule]) -> Column:
     mark = F.when(F.lit(False), F.lit(0))
     for number, rule in enumerate(all_rules):
-        mark = mark.when(rule.broken, F.lit(number))
+        if rule.broken is not None:
+            mark = mark.when(rule.broken, F.lit(number))
     return mark
+
+
+def _offending(all_rules: Sequence[Rule]) -> Column:
+    value = F.when(F.lit(False), F.lit(""))
+    for number, rule in enumerate(all_rules):
+        if rule.shown is not None:
+            value = value.when(F.col(BROKEN_RULE) == number, rule.shown.cast("string"))
+    return value
+
+
+def _shown(broken: DataFrame, number: int) -> tuple[str, ...]:
+    at = F.unix_micros(v.TIMESTAMP).alias(_AT)
+    first = broken.where(F.col(BROKEN_RULE) == number).select(v.ENV_ID, at, v.VALUE).orderBy(v.ENV_ID, _AT, v.VALUE)
+    return tuple(_described(row[v.ENV_ID], row[_AT], row[v.VALUE]) for row in first.limit(_EXAMPLES).collect())
 
 
 def _described(env: str | None, micros: int | None, shown: str | None) -> str:

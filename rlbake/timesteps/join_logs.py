@@ -1,25 +1,39 @@
 """Three messy logs into one timestep per decision.
 
 The logs are stacked and sorted once by key and time; what was seen and which decision an outcome
-belongs to are read off that order, so there is no join.
+belongs to are read off that order, so there is no join, and the work grows with the rows of a key,
+not with their square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.errors import PySparkAssertionError
+from pyspark.sql import Column, DataFrame, Observation, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql.window import WindowSpec
 
+from rlbake import cadence
 from rlbake import vocabulary as v
 from rlbake.cadence import duration
-from rlbake.errors import DataError, nearest
+from rlbake.errors import DataError, SpecError, nearest
+
+SUM, MAX, LAST, COUNT = "sum", "max", "last", "count"
+AGGREGATIONS = (SUM, MAX, LAST, COUNT)
+OUTCOMES, UNMATCHED, UNSEEN = "outcomes", "unmatched_outcomes", "unseen_decisions"
 
 _SEEN, _DECIDED, _EARNED = 0, 1, 2  # at one instant, first seen, then decided, then earned
 _KIND, _FEATURES, _DECISION, _OUTCOME = "_kind", "_features", "_decision", "_outcome"
-_DECIDED_AT, _TIE = "_decided_at", "_tie"
+_SEEN_AT, _DECIDED_AT, _TIE, _APART = "_seen_at", "_decided_at", "_tie", "_apart"
+_EVALUATED_WITHIN = 10.0  # seconds from the end of a job until its observations have arrived
+
+Metrics = Mapping[str, str | tuple[str, float]]
 
 
 def join_logs(
@@ -29,12 +43,18 @@ def join_logs(
     outcomes: DataFrame,
     attribution: str,
     keys: Sequence[str] | None = None,
+    tolerance: str | None = None,
+    metrics: Metrics | None = None,
+    window: cadence.Window | None = None,
 ) -> DataFrame:
     """One row per decision: what was seen when it was made, and what followed.
 
     A decision sees the latest observation at or before it, never a later one; without any, its
     features are NULL. An outcome belongs to the latest decision at or before it, if that is no
-    longer than `attribution` ago, and to none otherwise. A column `ds` of a log is left out.
+    longer than `attribution` ago, and to none otherwise; decisions at one instant share what
+    belongs to them. A decision without a key or timestamp is returned, having seen and earned
+    nothing; an observation without is left out, and an outcome without belongs to no decision.
+    A column `ds` of a log is left out.
 
     Args:
         observations: the keys, `timestamp` and one column per feature.
@@ -44,48 +64,126 @@ def join_logs(
             says nothing of that metric.
         attribution: how long after a decision an outcome may still be its consequence, "24h".
         keys: what identifies an environment; by default the columns that all three logs share.
+        tolerance: how old an observation may be to count as seen, "7d"; None: any age.
+        metrics: how the events of a metric become one number: their "sum", "max", "last" or
+            "count"; "sum" unless said. Where nothing followed a decision, sum and count are 0,
+            while max and last are NULL, or the value that is given with them: ("max", 0.0).
+        window: returns the decisions of this window only. Those of `attribution` after it must be
+            among `decisions` all the same, or what they caused is taken for a consequence of these.
 
     Returns:
-        The keys, `timestamp`, the features, the columns of `decisions`, and each metric's sum
-        (double), 0 for a decision that nothing followed.
+        The keys, `timestamp`, the features, the columns of `decisions`, and the metrics (double).
 
     Raises:
         DataError: the logs do not fit together.
-        SpecError: `attribution` is no duration.
+        SpecError: `attribution` or `tolerance` is no duration, or there is no such aggregation.
     """
     horizon = duration(attribution)
+    oldest = None if tolerance is None else duration(tolerance)
     logs = {"observations": observations, "decisions": decisions, "outcomes": outcomes}
     keys = _keys(logs, keys)
     own = {name: [c for c in log.columns if c not in (*keys, v.TIMESTAMP, v.DS)] for name, log in logs.items()}
-    _check(logs, keys, own)
+    aggregations = _aggregations(metrics or {}, own["outcomes"])
+    _check(logs, keys, own, aggregations)
 
-    stacked = _stacked(logs, keys, own)
-    in_order = Window.partitionBy(*map(_column, keys)).orderBy(v.TIMESTAMP, _KIND, _TIE)
-    so_far = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    decided = F.when(F.col(_KIND) == _DECIDED, F.col(v.TIMESTAMP))
-    placed = stacked.withColumns(
-        {
-            _FEATURES: F.last(_FEATURES, ignorenulls=True).over(so_far),
-            _DECIDED_AT: F.last(decided, ignorenulls=True).over(so_far),
-        }
-    ).where(F.col(_KIND) != _SEEN)
+    in_order = Window.partitionBy(*map(_column, keys), _APART).orderBy(v.TIMESTAMP, _KIND, _TIE)
+    placed = _placed(_stacked(logs, keys, own), in_order, oldest)
+    placed = _counting(placed, horizon, window)
 
-    same_decision = Window.partitionBy(*map(_column, keys), _DECIDED_AT).orderBy(v.TIMESTAMP, _KIND, _TIE)
+    same_decision = Window.partitionBy(*map(_column, keys), _APART, _DECIDED_AT).orderBy(v.TIMESTAMP, _KIND, _TIE)
     all_rows = same_decision.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    sums = {metric: F.sum(_attributed(metric, horizon)).over(all_rows) for metric in own["outcomes"]}
+    belongs = (F.col(_KIND) == _EARNED) & _in_time(horizon)
+    values = [
+        _aggregate(F.when(belongs, F.col(f"{_OUTCOME}.`{metric}`")), *how, all_rows).alias(metric)
+        for metric, how in aggregations.items()
+    ]
     return (
-        placed.withColumn(_OUTCOME, F.struct(*(F.coalesce(total, F.lit(0.0)).alias(m) for m, total in sums.items())))
-        .where(F.col(_KIND) == _DECIDED)
+        placed.withColumn(_OUTCOME, F.struct(*values))
+        .where((F.col(_KIND) == _DECIDED) & _within(window))
         .select(*map(_column, keys), v.TIMESTAMP, f"{_FEATURES}.*", f"{_DECISION}.*", f"{_OUTCOME}.*")
     )
 
 
+class Counts:
+    """What the joins made inside `counted()` could not place."""
+
+    def __init__(self) -> None:
+        self._observations: list[Observation] = []
+
+    def get(self) -> dict[str, int]:
+        """Rows by name, over all joins whose frame has been evaluated; empty if there are none.
+
+        `outcomes`: events, of the window if one was given; `unmatched_outcomes`: of them, events
+        that belong to no decision; `unseen_decisions`: decisions that had no observation.
+
+        Counted over what the first action on the frame reads, whatever is done with it afterwards. A
+        part of the work that Spark does twice, because it lost a worker, counts twice.
+        """
+        found = [counts for counts in map(_observed, self._observations) if counts]
+        return {name: sum(counts[name] for counts in found) for name in (OUTCOMES, UNMATCHED, UNSEEN) if found}
+
+
+_counts: ContextVar[Counts | None] = ContextVar("_counts", default=None)
+
+
+@contextmanager
+def counted() -> Iterator[Counts]:
+    """Has every `join_logs` inside count what it cannot place.
+
+    To be asked with `get` when the frame has been evaluated, inside or after the block.
+    """
+    counts = Counts()
+    token = _counts.set(counts)
+    try:
+        yield counts
+    finally:
+        _counts.reset(token)
+
+
+def _counting(placed: DataFrame, horizon: timedelta, window: cadence.Window | None) -> DataFrame:
+    counts = _counts.get()
+    if counts is None:
+        return placed
+    observation = Observation()
+    counts._observations.append(observation)
+    earned = (F.col(_KIND) == _EARNED) & _within(window)
+    decided = (F.col(_KIND) == _DECIDED) & _within(window)
+    return placed.observe(
+        observation,
+        F.count_if(earned).alias(OUTCOMES),
+        F.count_if(earned & ~F.coalesce(_in_time(horizon), F.lit(False))).alias(UNMATCHED),
+        F.count_if(decided & F.col(_FEATURES).isNull()).alias(UNSEEN),
+    )
+
+
+def _observed(observation: Observation) -> dict[str, int]:
+    """What was observed; empty if nothing was evaluated, on which `Observation.get` waits for ever."""
+    arrived: dict[str, int] = {}
+
+    def wait() -> None:
+        try:
+            arrived.update(observation.get)
+        except PySparkAssertionError:  # Spark Connect: not evaluated
+            return
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(_EVALUATED_WITHIN)
+    return arrived
+
+
 def _stacked(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, list[str]]) -> DataFrame:
-    """All rows of all logs: keys, timestamp, kind, and each log's own columns as a struct."""
+    """All rows of all logs: keys, timestamp, kind, and each log's own columns as a struct.
+
+    Rows without a key or timestamp lie apart from all others, and from each other.
+    """
     structs = {"observations": _FEATURES, "decisions": _DECISION, "outcomes": _OUTCOME}
     types = {
         name: T.StructType([T.StructField(c, logs[name].schema[c].dataType) for c in own[name]]) for name in structs
     }
+    placeable = F.col(v.TIMESTAMP).isNotNull()
+    for key in keys:
+        placeable &= _column(key).isNotNull()
     parts = []
     for kind, name in ((_SEEN, "observations"), (_DECIDED, "decisions"), (_EARNED, "outcomes")):
         columns = [_column(c) for c in own[name]]
@@ -93,23 +191,84 @@ def _stacked(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, lis
             struct: F.struct(*columns) if other == name else F.lit(None).cast(types[other])
             for other, struct in structs.items()
         }
+        whole_row = F.xxhash64(F.lit(kind), *map(_column, keys), F.col(v.TIMESTAMP), *columns)
         parts.append(
             logs[name].select(
                 *map(_column, keys),
                 v.TIMESTAMP,
                 F.lit(kind).alias(_KIND),
                 F.xxhash64(*columns).alias(_TIE),
+                F.when(~placeable, whole_row).alias(_APART),
                 *(value.alias(struct) for struct, value in packed.items()),
             )
         )
     seen, decided, earned = parts
-    return seen.unionByName(decided).unionByName(earned)
+    return seen.where(F.col(_APART).isNull()).unionByName(decided).unionByName(earned)
 
 
-def _attributed(metric: str, horizon: timedelta) -> Column:
-    late = F.unix_micros(v.TIMESTAMP) - F.unix_micros(_DECIDED_AT)
-    value = F.col(f"{_OUTCOME}.`{metric}`").cast("double")
-    return F.when((F.col(_KIND) == _EARNED) & (late <= horizon // timedelta(microseconds=1)), value)
+def _placed(stacked: DataFrame, in_order: WindowSpec, oldest: timedelta | None) -> DataFrame:
+    """Decisions and outcomes with what was seen last and with the instant of the decision they belong to."""
+    so_far = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    decided = F.when(F.col(_KIND) == _DECIDED, F.col(v.TIMESTAMP))
+    latest = {
+        _FEATURES: F.last(_FEATURES, ignorenulls=True).over(so_far),
+        _DECIDED_AT: F.last(decided, ignorenulls=True).over(so_far),
+    }
+    if oldest is None:
+        return stacked.withColumns(latest).where(F.col(_KIND) != _SEEN)
+    seen = F.when(F.col(_KIND) == _SEEN, F.col(v.TIMESTAMP))
+    placed = stacked.withColumns({**latest, _SEEN_AT: F.last(seen, ignorenulls=True).over(so_far)})
+    fresh = _micros_since(_SEEN_AT) <= _micros(oldest)
+    return placed.where(F.col(_KIND) != _SEEN).withColumn(_FEATURES, F.when(fresh, F.col(_FEATURES)))
+
+
+def _aggregate(value: Column, how: str, otherwise: float | None, over: WindowSpec) -> Column:
+    if how == COUNT:
+        return F.count(value).over(over).cast("double")
+    number = value.cast("double")
+    result = {SUM: F.sum(number), MAX: F.max(number), LAST: F.last(number, ignorenulls=True)}[how].over(over)
+    return result if otherwise is None else F.coalesce(result, F.lit(otherwise))
+
+
+def _in_time(horizon: timedelta) -> Column:
+    """Whether an outcome is close enough to its decision; NULL if it has none."""
+    return _micros_since(_DECIDED_AT) <= _micros(horizon)
+
+
+def _within(window: cadence.Window | None) -> Column:
+    """Whether a row belongs to the window, or nobody can tell."""
+    if window is None:
+        return F.lit(True)
+    time = F.col(v.TIMESTAMP)
+    return time.isNull() | ((time >= F.lit(window.start)) & (time < F.lit(window.end)))
+
+
+def _micros_since(earlier: str) -> Column:
+    return F.unix_micros(v.TIMESTAMP) - F.unix_micros(earlier)
+
+
+def _micros(length: timedelta) -> int:
+    return length // timedelta(microseconds=1)
+
+
+def _aggregations(metrics: Metrics, columns: Sequence[str]) -> dict[str, tuple[str, float | None]]:
+    """How each column of the outcomes is put together, and what it is where nothing followed."""
+    for metric in metrics:
+        if metric not in columns:
+            raise DataError(f"join_logs: outcomes has no metric {metric!r}. {nearest(metric, columns)}")
+    return {metric: _aggregation(metric, metrics.get(metric, SUM)) for metric in columns}
+
+
+def _aggregation(metric: str, how: str | tuple[str, float]) -> tuple[str, float | None]:
+    name, otherwise = (how, None) if isinstance(how, str) else how
+    if name not in AGGREGATIONS:
+        hint = nearest(str(name), AGGREGATIONS)
+        raise SpecError(f"join_logs: metric {metric!r}: there is no aggregation {name!r}. {hint}")
+    if name not in (SUM, COUNT):
+        return name, otherwise
+    if otherwise is not None:
+        raise SpecError(f"join_logs: metric {metric!r}: write {name!r} alone; it is 0 where nothing followed.")
+    return name, 0.0
 
 
 def _keys(logs: dict[str, DataFrame], keys: Sequence[str] | None) -> list[str]:
@@ -129,7 +288,12 @@ def _keys(logs: dict[str, DataFrame], keys: Sequence[str] | None) -> list[str]:
     return list(keys)
 
 
-def _check(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, list[str]]) -> None:
+def _check(
+    logs: dict[str, DataFrame],
+    keys: Sequence[str],
+    own: dict[str, list[str]],
+    aggregations: Mapping[str, tuple[str, float | None]],
+) -> None:
     for name, log in logs.items():
         if v.TIMESTAMP not in log.columns:
             raise DataError(f"join_logs: {name} has no column {v.TIMESTAMP!r}. {nearest(v.TIMESTAMP, log.columns)}")
@@ -147,7 +311,7 @@ def _check(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, list[
             raise DataError(f"join_logs: key {key!r} has different types: {shown}. Cast it to one.")
     for metric in own["outcomes"]:
         kind = logs["outcomes"].schema[metric].dataType
-        if not isinstance(kind, T.NumericType):
+        if not isinstance(kind, T.NumericType) and aggregations[metric][0] != COUNT:
             raise DataError(f"join_logs: metric {metric!r} of outcomes is {kind.simpleString().upper()}: cast it.")
     everywhere = [column for columns in own.values() for column in columns]
     twice = sorted({column for column in everywhere if everywhere.count(column) > 1})

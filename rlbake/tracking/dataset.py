@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -150,7 +151,7 @@ class Source:
 
     Attributes:
         name: what it is, such as "decisions".
-        location: URI of its files, or a table name.
+        location: URI of its files, a table name, or the text of a query.
         rows: read from it; None if not counted.
         window: `ds` that it was read for.
     """
@@ -166,9 +167,7 @@ class SourceDataset(Dataset):
 
     def __init__(self, source: Source) -> None:
         self.description = source
-        is_path = "/" in source.location or "\\" in source.location
-        location = {"path": source.location} if is_path else {"table_name": source.location}
-        super().__init__(SparkDatasetSource(**location), source.name)
+        super().__init__(SparkDatasetSource(**{_kind(source.location): source.location}), source.name)
 
     def _compute_digest(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self.description)).encode()).hexdigest()[:32]
@@ -185,11 +184,18 @@ class SourceDataset(Dataset):
         return {**super().to_dict(), "profile": json.dumps(self.profile)}
 
 
+def _kind(location: str) -> str:
+    """What MLflow's Spark source calls a location."""
+    if re.match(r"\s*(select|with|from|values)\s", location, re.IGNORECASE):
+        return "sql"
+    return "path" if "/" in location or "\\" in location else "table_name"
+
+
 def read_source(given: DatasetInput) -> Source | None:
     """The `Source` behind a build run's input; None if the input is none."""
     profile = json.loads(given.dataset.profile or "{}")
     if "window" not in profile:
         return None
     where = json.loads(given.dataset.source)
-    location = where.get("path") or where.get("table_name") or given.dataset.source
+    location = where.get("path") or where.get("table_name") or where.get("sql") or given.dataset.source
     return Source(given.dataset.name, location, profile["num_rows"], profile["window"])

@@ -72,8 +72,13 @@ def read_specs(policy_dir: str | Path) -> tuple[tuple[Feature, ...], Discrete]:
 
 
 def signature(observation: tuple[Feature, ...]) -> ModelSignature:
-    """Numbers are `double` and not `float`, which would refuse CSV input and Spark's doubles."""
-    features: list[ColSpec | TensorSpec] = [ColSpec(_TYPES[type(feature)], feature.name) for feature in observation]
+    """Numbers are `double` and not `float`, which would refuse CSV input and Spark's doubles.
+
+    The column of an optional feature need not be given.
+    """
+    features: list[ColSpec | TensorSpec] = [
+        ColSpec(_TYPES[type(feature)], feature.name, required=not feature.optional) for feature in observation
+    ]
     mask = ColSpec(Array(DataType.boolean), v.ACTION_MASK, required=False)
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, v.ACTION),

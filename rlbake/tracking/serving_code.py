@@ -33,7 +33,7 @@ class Agent:
     def load_context(self, context: Any) -> None:
         folder = Path(context.artifacts["policy"])
         description = json.loads((folder / "policy.json").read_text())
-        self._kinds = {feature["name"]: feature["kind"] for feature in description["observation"]}
+        self._features = {feature["name"]: feature for feature in description["observation"]}
         self._actions = np.array(description["action"]["names"], object)
         self._saved = tf.saved_model.load(str(folder / "saved_model"))  # keeps the variables alive
         self._graph = self._saved.signatures["serving_default"]
@@ -43,7 +43,8 @@ class Agent:
         """Decides on the rows of a DataFrame.
 
         Args:
-            model_input: one column per feature, optionally `action_mask` (lists of bool).
+            model_input: one column per feature, optionally `action_mask` (lists of bool). Values of an
+                optional feature may be missing (None or NaN), and so may its whole column.
                 MLflow makes it of a list of dicts, and of one dict of values for one row.
             params: `explore` (draw from the exploring distribution instead of acting
                 greedily) and `temperature` (of its softmax; 0: greedy with probability 1 - ε).
@@ -52,7 +53,8 @@ class Agent:
             One row each: `action` (name), `action_index`, `log_probability`, `policy_version`.
         """
         mask = model_input.get(ACTION_MASK)
-        decided = self.decide({name: model_input[name] for name in self._kinds}, mask, **(params or {}))
+        given = {name: model_input[name] for name in self._features if name in model_input}
+        decided = self.decide(given, mask, **(params or {}))
         return pd.DataFrame(decided, copy=False)
 
     def decide(
@@ -61,10 +63,13 @@ class Agent:
         """What `predict` does, without DataFrames: columns [B] in, columns [B] out.
 
         Raises:
-            MlflowException: a row allows no action, or a number is not finite, or a binary is missing.
+            MlflowException: a row allows no action, a number is not finite, or a feature that is not
+                optional is missing.
         """
-        columns = {name: _column(name, features[name], kind) for name, kind in self._kinds.items()}
-        rows = len(next(iter(columns.values())))
+        rows = max((len(column) for column in features.values()), default=0)
+        columns = {
+            name: _column(name, features.get(name, [None] * rows), feature) for name, feature in self._features.items()
+        }
         noise = np.random.default_rng().random(rows) if explore else np.zeros(rows)
         try:
             out = self._graph(
@@ -101,16 +106,22 @@ class AgentModel(Agent, PythonModel):
     """MLflow warns of a `predict` without type hints in a subclass, and this signature has none."""
 
 
-def _column(name: str, values: Any, kind: str) -> np.ndarray:
-    if kind == "Number":
-        return np.asarray(values, np.float64)
-    if kind == "Binary":
-        column = np.asarray(values)
-        if column.dtype != bool and (missing := pd.isna(column)).any():
-            row = int(missing.argmax())
-            raise MlflowException.invalid_parameter_value(f"feature {name!r} of row {row} is missing.")
-        return column.astype(bool)
-    return np.array([text if isinstance(text, str) else "" for text in values], object)  # missing is unknown
+def _column(name: str, values: Any, feature: Mapping[str, Any]) -> np.ndarray:
+    """Missing is NaN, or the empty string for a category; the graph refuses a number that must not be."""
+    kind, optional = feature["kind"], feature.get("optional", False)
+    if kind == "Category":
+        column = np.array([text if isinstance(text, str) else "" for text in values], object)
+        missing = column == ""
+    else:
+        given = np.asarray(values)
+        column = np.asarray(pd.to_numeric(given) if given.dtype == object else given, np.float64)
+        if kind == "Number":
+            return column
+        missing = np.isnan(column)
+    if not optional and missing.any():
+        row = int(missing.argmax())
+        raise MlflowException.invalid_parameter_value(f"feature {name!r} of row {row} is missing.")
+    return column.astype(bool) if kind == "Binary" and not optional else column
 
 
 def _reason(error: tf.errors.InvalidArgumentError) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlbake import vocabulary as v
@@ -40,12 +40,14 @@ class Build:
         content: hash of its rows.
         config_digest: of the configuration it was built with.
         run_id: MLflow run that built it.
+        inputs: what else it was built from, by name: a window is stale once one of them has changed.
     """
 
     version: int
     content: ContentHash
     config_digest: str
     run_id: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def digest(builds: Mapping[str, Build], schema: str) -> str:
@@ -62,11 +64,16 @@ def to_metadata(window: str, build: Build) -> dict[str, Any]:
     return {_KEY: {v.DS: window, **record}}
 
 
-def from_history(history: list[dict[str, Any]]) -> dict[str, Build]:
-    """The latest build of each window that a table's history (newest commit first) records."""
+def from_commits(commits: Iterable[Mapping[str, Any]]) -> dict[str, Build]:
+    """The latest build of each window that a table's commits, oldest first, record."""
     builds: dict[str, Build] = {}
-    for commit in reversed(history):
+    for commit in commits:
         if record := commit.get(_KEY):
-            content = ContentHash(**record["content"])
-            builds[record[v.DS]] = Build(commit["version"], content, record["config_digest"], record["run_id"])
+            builds[record[v.DS]] = Build(
+                commit["version"],
+                ContentHash(**record["content"]),
+                record["config_digest"],
+                record["run_id"],
+                record.get("inputs", {}),
+            )
     return builds

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -18,17 +19,34 @@ def write(frame: DataFrame, folder: str) -> ContentHash:
 
     The hash is taken in the stage that writes: a stage before it may run twice and count twice.
     """
-    hash_ = F.col(_ROW_HASH)
     observation = Observation()
-    measured = frame.withColumn(_ROW_HASH, row_hash(frame.schema)).observe(
-        observation,
+    measured = _hashed(frame).observe(observation, *_content())
+    writer = measured.drop(_ROW_HASH).write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    writer.parquet(folder)
+    return _content_hash(observation.get)
+
+
+def content_of(frame: DataFrame) -> ContentHash:
+    """The hash of a frame's rows, without writing them."""
+    seen = _hashed(frame).agg(*_content()).first()
+    assert seen is not None  # an aggregate without groups has one row
+    return _content_hash(seen.asDict())
+
+
+def _hashed(frame: DataFrame) -> DataFrame:
+    return frame.withColumn(_ROW_HASH, row_hash(frame.schema))
+
+
+def _content() -> tuple[Column, ...]:
+    hash_ = F.col(_ROW_HASH)
+    return (
         F.count(F.lit(1)).alias("rows"),
         F.bit_xor(hash_).alias("xor"),
         F.sum(F.pmod(hash_, F.lit(2**31))).alias("sum"),
     )
-    writer = measured.drop(_ROW_HASH).write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
-    writer.parquet(folder)
-    seen = observation.get
+
+
+def _content_hash(seen: Mapping[str, Any]) -> ContentHash:
     return ContentHash(seen["rows"] or 0, seen["xor"] or 0, seen["sum"] or 0)
 
 

@@ -67,12 +67,12 @@ def _local_session() -> SparkSession:
 
 
 def _driver_megabytes() -> int:
-    """A third of the memory this process may use, at most 4 GiB: what does not fit is spilled to disk."""
+    """A third of the memory this process may use, at most 2 GiB: what does not fit is spilled to disk."""
     available = psutil.virtual_memory().total
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.is_file() and limit.read_text().strip().isdigit():
         available = min(available, int(limit.read_text()))
-    return max(512, min(4096, available // 3 // 2**20))
+    return max(512, min(2048, available // 3 // 2**20))
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,7 +22,8 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from rlbake import vocabulary as v
 from rlbake.errors import NotFoundError, StorageError
-from rlbake.warehouse.content import EMPTY, Build, ContentHash, digest, from_history, to_metadata
+from rlbake.warehouse.content import EMPTY, Build, ContentHash, digest, from_commits, to_metadata
+from rlbake.warehouse.history import commits
 from rlbake.warehouse.location import DataFile, Location
 
 if TYPE_CHECKING:
@@ -124,19 +125,22 @@ class Table:
         *,
         run_id: str,
         config_digest: str,
+        inputs: Mapping[str, str] | None = None,
         before_commit: Callable[[], None] | None = None,
     ) -> Commit:
         """Makes a window hold exactly these rows, in one commit, or changes nothing at all.
 
         Writers of different windows both land; of two writers of the same window one lands
         after the other, whole. A window that already holds these rows under this schema and
-        configuration gets no new version, and the fresh files are removed.
+        configuration keeps its files, and the fresh ones are removed: there is no new version
+        unless it was built from other inputs, which a commit without files then records.
 
         Args:
             frame: the rows, without `ds`. Written as it is partitioned: no shuffle is added.
             window_ds: the window's `ds`.
             run_id: MLflow run that builds it.
             config_digest: of the configuration it is built with.
+            inputs: what else it is built from, by name, for whoever asks later whether it is stale.
             before_commit: called when the files are written and the frame's observations are
                 known; whatever it raises leaves the table as it was.
 
@@ -157,7 +161,7 @@ class Table:
             self._location.delete(folder)
             raise
         schema = Schema.from_json(parquet.table_schema(frame.schema, v.DS).json())
-        commit = self._commit(files, schema, Build(0, content, config_digest, run_id), window_ds)
+        commit = self._commit(files, schema, Build(0, content, config_digest, run_id, inputs or {}), window_ds)
         if not (commit.changed and files):
             self._location.delete(folder)
         return commit
@@ -170,11 +174,13 @@ class Table:
         ]
         for _ in range(COMMIT_ATTEMPTS):
             table = self._open() if self.exists() else None
-            if table is not None and _holds(table, schema, build, window):
+            held = table and _held(table, schema, build, window)
+            if table and held and held.inputs == build.inputs:
                 return Commit(self.uri, table.version(), window, build.content.rows, build.content, changed=False)
-            version = self._try_commit(table, actions, schema, build, window)
+            record = replace(held, inputs=build.inputs) if held else build
+            version = self._try_commit(table, None if held else actions, schema, record, window)
             if version is not None:
-                return Commit(self.uri, version, window, build.content.rows, build.content, changed=True)
+                return Commit(self.uri, version, window, build.content.rows, build.content, changed=not held)
             time.sleep(random.uniform(0, 0.1))
         raise StorageError(
             f"cannot commit window {window} to the table at {self.uri}: other writers were faster "
@@ -182,9 +188,12 @@ class Table:
         )
 
     def _try_commit(
-        self, table: DeltaTable | None, actions: list[AddAction], schema: Schema, build: Build, window: str
+        self, table: DeltaTable | None, actions: list[AddAction] | None, schema: Schema, build: Build, window: str
     ) -> int | None:
-        """The version that was committed right after the given one; None if another writer was faster."""
+        """The version that was committed right after the given one; None if another writer was faster.
+
+        Without actions the window keeps its files, and only how it was built is recorded anew.
+        """
         # Without retries of its own, deltalake refuses to commit onto anything but the version given.
         properties = CommitProperties(to_metadata(window, build), max_commit_retries=0)
         with self._location.errors("commit to"):
@@ -193,18 +202,18 @@ class Table:
                     create_table_with_add_actions(
                         self.uri,
                         schema,
-                        actions,
+                        actions or [],
                         partition_by=[v.DS],
                         configuration={"delta.enableExpiredLogCleanup": "false"},
                         commit_properties=properties,
                     )
                     return 0
                 table.create_write_transaction(
-                    [*actions],
-                    mode="overwrite",
+                    [*(actions or [])],
+                    mode="append" if actions is None else "overwrite",
                     schema=schema,
                     partition_by=[v.DS],
-                    partition_filters=[(v.DS, "=", window)],
+                    partition_filters=None if actions is None else [(v.DS, "=", window)],
                     commit_properties=properties,
                 )
                 return table.version() + 1
@@ -227,7 +236,7 @@ class Table:
                 raise NotFoundError(f"the table at {self.uri} has no version {version}.") from error
 
     def _builds(self, table: DeltaTable, windows: Iterable[str] | None) -> dict[str, Build]:
-        recorded = from_history(table.history())
+        recorded = from_commits(commits(table))
         known = self._known(_windows(table), windows)
         foreign = [ds for ds in known if ds not in recorded]
         if foreign:
@@ -246,16 +255,14 @@ class Table:
 
 
 def _windows(table: DeltaTable) -> list[str]:
-    empty = {ds for ds, build in from_history(table.history()).items() if build.content == EMPTY}
+    empty = {ds for ds, build in from_commits(commits(table)).items() if build.content == EMPTY}
     return sorted(empty | {partition[v.DS] for partition in table.partitions()})
 
 
-def _holds(table: DeltaTable, schema: Schema, build: Build, window: str) -> bool:
-    current = from_history(table.history()).get(window)
+def _held(table: DeltaTable, schema: Schema, build: Build, window: str) -> Build | None:
+    """The build that the window holds, if its rows, schema and configuration are those of the given one."""
+    current = from_commits(commits(table)).get(window)
     same_schema = json.loads(table.schema().to_json()) == json.loads(schema.to_json())
-    return (
-        current is not None
-        and same_schema
-        and window in _windows(table)
-        and (current.content, current.config_digest) == (build.content, build.config_digest)
-    )
+    if current is None or not same_schema or window not in _windows(table):
+        return None
+    return current if (current.content, current.config_digest) == (build.content, build.config_digest) else None

@@ -1,5 +1,8 @@
 """Defaults < file < set, typed; every mistake names its field."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from rlbake.agents import AGENTS
@@ -73,6 +76,50 @@ def test_merge_leaves_its_arguments_alone():
 def test_a_mistake_is_named(nested, said):
     with pytest.raises(ConfigError, match=said):
         resolve(nested, gamma=0.9)
+
+
+WEIGHTS = {"click": 1.0, "unsubscribe": -20.0, "open": 0.0}
+
+
+def test_weights_are_set_over_the_application_s_one_by_one(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text("reward: {click: 2, open: 0.5}\n")
+    assert resolve({}, gamma=0.9, reward=WEIGHTS).reward == WEIGHTS
+    assert resolve({"reward": None}, gamma=0.9, reward=WEIGHTS).reward == WEIGHTS
+    assert read_config(gamma=0.9, reward=WEIGHTS, file=file).reward == WEIGHTS | {"click": 2, "open": 0.5}
+    both = read_config(
+        gamma=0.9, reward=WEIGHTS, file=file, set_="reward.click=3,reward.unsubscribe=0,reward.open=null"
+    )
+    assert both.reward == {"click": 3, "unsubscribe": 0, "open": 0}
+
+
+def test_sizes_and_durations_as_users_write_them():
+    config = read_config(gamma=0.9, set_="memory=1.5GB,gamma_period=1d,recency_half_life=36h")
+    assert (config.memory, config.gamma_period, config.recency_half_life) == (1_500_000_000, "1d", "36h")
+    assert resolve({"memory": "2MiB"}, gamma=0.9).memory == 2 * 2**20
+    assert resolve(vars(config) | {"agent": {}}, gamma=0.9) == config
+    json.dumps(asdict(config))
+
+
+@pytest.mark.parametrize(
+    ("nested", "said"),
+    [
+        ({"reward": {"clik": 2}}, r"reward.clik = 2: there is no such metric. Did you mean 'click'"),
+        ({"reward": {"click": "high"}}, "reward.click = 'high': .*valid number"),
+        ({"reward": {"click": float("nan")}}, "reward.click = nan: .*finite"),
+        ({"reward": 3}, "reward = 3: expected weights by metric"),
+        ({"gamma_period": "daily"}, "gamma_period = 'daily': 'daily' is not a duration: write it like '1d'"),
+        ({"gamma_period": 3}, "gamma_period = 3: .*valid string"),
+        ({"gama_period": "1d"}, "gama_period = '1d': .*'gamma_period'"),
+        ({"recency_half_life": "-1d"}, "recency_half_life = '-1d': duration '-1d' is not positive"),
+        ({"memory": "much"}, "memory = 'much': could not parse"),
+        ({"memory": "2XB"}, "memory = '2XB': could not interpret byte unit"),
+        ({"memory": 0}, "memory = 0: .*greater than 0"),
+    ],
+)
+def test_a_mistake_in_how_rows_are_read_is_named(nested, said):
+    with pytest.raises(ConfigError, match=said):
+        resolve(nested, gamma=0.9, reward=WEIGHTS)
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", "agent..layers=[1]", "a b=1"])

@@ -12,7 +12,8 @@ from rlbake.agents.config import resolve
 from rlbake.agents.fitted import read_warm_start
 from rlbake.agents.training import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
 from rlbake.errors import ConfigError, DataError, NotFoundError, RlbakeError, SpecError
-from rlbake.specs import Continuous
+from rlbake.features.identify import Transform
+from rlbake.specs import Continuous, Number
 from tests.agents.conftest import ACTION, OBSERVATION
 
 QUICK = {"steps": 600, "batch_size": 32}
@@ -24,9 +25,9 @@ def config(agent=None, gamma=0.5, **changed):
     return resolve({**QUICK, **changed, "agent": {**QUICK_AGENT, **(agent or {})}}, gamma=gamma)
 
 
-def trained(training, configured, seed=0, holdout=None, **kwargs):
+def trained(training, configured, seed=0, holdout=None, observation=OBSERVATION, **kwargs):
     holdout = training.take(np.arange(0)) if holdout is None else holdout
-    return fit(training, holdout, observation=OBSERVATION, action=ACTION, config=configured, seed=seed, **kwargs)
+    return fit(training, holdout, observation=observation, action=ACTION, config=configured, seed=seed, **kwargs)
 
 
 def values(fitted):
@@ -79,6 +80,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(walk, monkeypatch, com
     [
         {"steps": 101},
         {"batch_size": 33},
+        {"recency_half_life": "100us"},
         {"agent": {"layers": [17]}},
         {"agent": {"learning_rate": 0.011}},
         {"agent": {"target_update_period": 21}},
@@ -92,6 +94,17 @@ def test_every_number_that_shapes_training_changes_the_values(walk, changed):
     before = values(trained(walk(0.9), config({"name": "double_dqn"}, steps=100)))
     after = values(trained(walk(0.9), config(**({"steps": 100} | changed))))
     assert (before != after).any()
+
+
+def test_what_was_long_ago_counts_less(transitions):
+    """Going earned 0 for the first 2000 us and 1 in the last 2000."""
+    rows = 4000
+    action = np.arange(rows) % 2
+    reward = (np.arange(rows) >= rows / 2) * action
+    world = transitions(np.zeros(rows), action, reward, np.zeros(rows), np.zeros(rows))
+    for half_life, expected in ((None, 0.5), ("1000us", 0.8), ("100us", 1.0)):  # 2⁻² of the weight is in the older half
+        fitted = trained(world, config({"averaging": 0.99}, steps=2000, batch_size=256, recency_half_life=half_life))
+        np.testing.assert_allclose(values(fitted)[0], [0, expected], atol=0.05)
 
 
 def test_without_averaging_the_last_weights_are_exported(walk):
@@ -149,7 +162,11 @@ def test_divergence_stops_with_advice(transitions):
     x = 2.0 ** np.linspace(0, 60, 400)
     rows = transitions(x, np.arange(400) % 2, np.full(400, 1e-3), 2 * x, np.full(400, 1.0))
     with pytest.raises(RlbakeError, match=r"diverged within .* steps.* agent.learning_rate"):
-        trained(rows, config({"learning_rate": 0.5}, gamma=0.99, steps=20_000))
+        trained(
+            rows,
+            config({"learning_rate": 0.5}, gamma=0.99, steps=20_000),
+            observation=(Number("x", transform="standard"),),
+        )
 
 
 def test_a_network_of_nan_is_divergence_too(walk):
@@ -179,11 +196,11 @@ def test_a_warm_start_goes_on_where_training_stopped(walk, tmp_path):
     assert np.abs(values(further) - known).max() < np.abs(values(fresh) - known).max()
 
 
-def test_a_warm_start_keeps_the_statistics_its_weights_were_learned_with(walk, tmp_path):
+def test_a_warm_start_keeps_the_transforms_its_weights_were_learned_with(walk, tmp_path):
     trained(walk(0.5), config()).save(tmp_path)
     moved = replace(walk(0.5), observation={"x": np.full(400, 5.0)})
     further = trained(moved, config(steps=1), warm_start=read_warm_start(tmp_path))
-    assert further.preprocessing.statistics["x"].mean == 0.5
+    assert further.preprocessing.identified == {"x": Transform("binary")}
 
 
 def test_warm_starts_that_cannot_be(walk, tmp_path):

@@ -1,10 +1,16 @@
 """n-step returns against the sums written out by hand and in plain Python."""
 
+from datetime import UTC, timedelta
+
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlbake import vocabulary as v
 from rlbake.dataset.nstep import n_step, successors
+from rlbake.dataset.transitions import Reading, assemble, needed
+from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, SCHEMA, START, row
 
 
 def test_three_steps_by_hand():
@@ -70,3 +76,59 @@ def test_like_following_every_chain_in_plain_python(rows, n):
             row = successor[row]
         np.testing.assert_allclose([returns.reward[start], returns.discount[start]], [total, factor], atol=1e-12)
         assert returns.last[start] == row
+
+
+@st.composite
+def histories(draw):
+    """Logs of some environments as trajectory rows: episodes that end in every way, some rows of some windows missing.
+
+    Decisions are made every hour and windows are four hours long; an episode after a timeout starts hours later.
+    """
+    rows = []
+    for env in range(draw(st.integers(1, 3))):
+        hour = draw(st.integers(0, 3))
+        for _ in range(draw(st.integers(1, 3))):
+            steps, end = draw(st.integers(1, 7)), draw(st.sampled_from(v.ENDS))
+            first = hour
+            for step in range(steps):
+                last = step == steps - 1
+                rows.append(row(str(env), hour, end=end if last else v.NOT_ENDED, ds=f"2026-01-{hour // 4 + 1:02}"))
+                rows[-1][v.EPISODE] = START + timedelta(hours=first)
+                rows[-1][v.METRICS] = {"click": float(draw(st.integers(-3, 3))), "unsubscribe": 0.0}
+                rows[-1][v.NEXT_ACTION] = None if last else draw(st.integers(0, 2))
+                hour += 1
+            hour += draw(st.integers(0, 5))  # after a truncation the next episode may start at the very next timestamp
+    built = sorted({r[v.DS] for r in rows})
+    missing = draw(st.sets(st.sampled_from(built), max_size=max(0, len(built) - 1)))
+    kept = [r for r in rows if r[v.DS] not in missing]
+    return draw(st.permutations(kept))
+
+
+@given(histories(), st.integers(1, 5))
+def test_returns_follow_what_was_logged_and_nothing_else(logged, n):
+    """Against following each row by hand: to the row of the same episode that was logged at its next timestamp."""
+    table = pa.Table.from_pylist(logged, SCHEMA)
+    paths = needed(SCHEMA, reading := Reading(OBSERVATION, ACTION, METRICS, {"click": 1.0}, 0.5, n))
+    flat = table
+    while any(pa.types.is_struct(field.type) for field in flat.schema):
+        flat = flat.flatten()
+    read = assemble(flat.select(list(paths)), reading)
+    known = {(r[v.ENV_ID], r[v.EPISODE], r[v.TIMESTAMP]): r for r in logged}
+    by_start = {(r[v.ENV_ID], r[v.TIMESTAMP]): r for r in logged}
+    assert len(read) == len(logged)
+    for at in range(len(read)):
+        start = by_start[read.env_id[at], read.timestamp[at].item().replace(tzinfo=UTC)]
+        total, factor, current = 0.0, 1.0, start
+        for step in range(n):
+            total += factor * current[v.METRICS]["click"]
+            factor *= 0.5 * current[v.DISCOUNT]
+            following = known.get((current[v.ENV_ID], current[v.EPISODE], current[v.NEXT_TIMESTAMP]))
+            if step == n - 1 or current[v.END] != v.NOT_ENDED or following is None:
+                break
+            current = following
+        assert (read.reward[at], read.discount[at]) == (total, factor)
+        assert read.next_action_valid[at] == (current[v.NEXT_ACTION] is not None)
+        if read.next_action_valid[at]:
+            assert read.next_action[at] == current[v.NEXT_ACTION]
+        if current[v.NEXT_OBSERVATION]:
+            assert read.next_observation["level"][at] == current[v.NEXT_OBSERVATION]["level"]

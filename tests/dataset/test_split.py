@@ -5,20 +5,13 @@ import numpy as np
 from rlbake import vocabulary as v
 from rlbake.dataset.snapshot import pin
 from rlbake.dataset.split import split_environments
-from rlbake.dataset.transitions import load
+from rlbake.dataset.transitions import Reading, load
 from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, row
 
 
 def read(write, environments, hours=2):
     uri = write([row(env, hour) for env in environments for hour in range(hours)])
-    return load(
-        pin(uri, ["2026-01-01"]),
-        observation=OBSERVATION,
-        action=ACTION,
-        metrics=METRICS,
-        reward={"click": 1.0},
-        gamma=0.9,
-    )
+    return load(pin(uri, ["2026-01-01"]), Reading(OBSERVATION, ACTION, METRICS, {"click": 1.0}, gamma=0.9))
 
 
 def test_an_environment_is_on_one_side_with_all_its_rows(write):
@@ -49,7 +42,5 @@ def test_nothing_is_held_out_at_zero(write):
 
 def test_masks_are_split_too(write):
     uri = write([row("ann", h, **{v.NEXT_ACTION_MASK: [h == 0, True, True]}) for h in range(3)])
-    transitions = load(
-        pin(uri, ["2026-01-01"]), observation=OBSERVATION, action=ACTION, metrics=METRICS, reward={}, gamma=0.9
-    )
+    transitions = load(pin(uri, ["2026-01-01"]), Reading(OBSERVATION, ACTION, METRICS, {}, gamma=0.9))
     assert transitions.take(np.array([2, 0])).next_action_mask.tolist() == [[False, True, True], [True] * 3]

@@ -1,13 +1,17 @@
 """A pinned table comes back as columns: right rewards, right chains, nothing missing, nothing filled in."""
 
+from datetime import timedelta
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rlbake import vocabulary as v
+from rlbake.dataset import columns
 from rlbake.dataset.snapshot import Snapshot, pin
-from rlbake.dataset.transitions import Transitions, load
+from rlbake.dataset.transitions import Reading, Transitions, load
 from rlbake.errors import DataError, NotFoundError
-from rlbake.specs import Number
+from rlbake.specs import Continuous, Number
 from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, row
 
 WEIGHTS = {"click": 1.0, "unsubscribe": -20.0}
@@ -15,7 +19,7 @@ WEIGHTS = {"click": 1.0, "unsubscribe": -20.0}
 
 def loaded(snapshot: Snapshot, **changed) -> Transitions:
     asked = {"observation": OBSERVATION, "action": ACTION, "metrics": METRICS, "reward": WEIGHTS, "gamma": 0.5}
-    return load(snapshot, **(asked | changed))
+    return load(snapshot, Reading(**(asked | changed)))
 
 
 def read(write, rows, windows=("2026-01-01",), **changed) -> Transitions:
@@ -83,6 +87,65 @@ def test_next_masks_follow_the_chain_and_null_allows_everything(write):
     assert one.next_action_mask.tolist() == [[True, False, False], [False, False, True], [True] * 3, [True] * 3]
     two = read(write, rows, n_step=2)
     assert two.next_action_mask.tolist() == [[False, False, True], [True] * 3, [True] * 3]
+
+
+def test_a_step_of_one_period_discounts_by_gamma_and_longer_ones_by_more(write):
+    day = 86_400.0
+    rows = [row("ann", 0, **{v.TIME_GAP: day}), row("ann", 1, **{v.TIME_GAP: day / 2}), row("ann", 2, end=v.TERMINATED)]
+    snapshot = pin(write(rows), ["2026-01-01"])
+    assert loaded(snapshot).discount.tolist() == [0.5, 0.5, 0]
+    daily = loaded(snapshot, gamma_period=timedelta(days=1))
+    np.testing.assert_allclose(daily.discount, [0.5, 0.5**0.5, 0])
+    hourly = loaded(snapshot, gamma_period=timedelta(hours=1))
+    np.testing.assert_allclose(hourly.discount, [0.5**24, 0.5**12, 0])
+    long = loaded(snapshot, gamma_period=timedelta(days=1), n_step=3)
+    np.testing.assert_allclose(long.reward, [1 + 0.5 * 2 + 0.5**1.5 * 3, 2 + 0.5**0.5 * 3, 3])
+    np.testing.assert_allclose(long.discount, [0, 0, 0])
+    cut = loaded(snapshot, gamma_period=timedelta(days=1), n_step=2)
+    np.testing.assert_allclose(cut.discount, [0.5**1.5, 0, 0])
+
+
+@pytest.mark.parametrize("gap", [None, -1.0, np.nan])
+def test_time_gaps_that_discount_nothing(write, gap):
+    snapshot = pin(write([row("ann", 0), row("bob", 0, **{v.TIME_GAP: gap})]), ["2026-01-01"])
+    assert len(loaded(snapshot)) == 2
+    with pytest.raises(DataError, match=r"time_gap is .*1 of 2 rows, for example bob"):
+        loaded(snapshot, gamma_period=timedelta(days=1))
+
+
+def test_next_actions_follow_the_chain_and_are_absent_at_an_end(write):
+    rows = [row("ann", hour, **{v.NEXT_ACTION: (hour + 1) % 3}) for hour in range(3)]
+    rows += [row("ann", 3, end=v.TRUNCATED), row("bob", 0, end=v.TERMINATED)]
+    one, two = read(write, rows), read(write, rows, n_step=2)
+    assert one.next_action_valid.tolist() == [True, True, True, False, False]
+    assert one.next_action[one.next_action_valid].tolist() == [1, 2, 0]
+    assert two.next_action_valid.tolist() == [True, True, False, False, False]
+    assert two.next_action[two.next_action_valid].tolist() == [2, 0]
+    with pytest.raises(DataError, match="next_action is not among the 3 actions"):
+        read(write, [row("ann", 0, **{v.NEXT_ACTION: 3})])
+
+
+def test_masks_of_the_decision_itself(write):
+    masks = [{v.ACTION_MASK: [True, False, False]}, {}]
+    rows = [row("ann", hour, **mask) for hour, mask in enumerate(masks)]
+    for n_step in (1, 2):
+        own = read(write, rows, n_step=n_step).action_mask
+        assert own.tolist() == [[True, False, False], [True] * 3]
+    assert read(write, rows[1:]).action_mask is None
+
+
+def test_vectors_of_actions():
+    action = Continuous([0.0, 0.0], [1.0, 1.0], ["price", "discount"])
+    vectors = pa.array([[0.5, 1.0], None, [0.25, 0.0]], pa.list_(pa.float32()))
+    table = pa.table({v.ENV_ID: list("abc"), v.TIMESTAMP: [0, 1, 2], v.NEXT_ACTION: vectors, v.ACTION: vectors})
+    following, valid = columns.next_actions(table, action)
+    assert following.tolist() == [[0.5, 1.0], [0.0, 0.0], [0.25, 0.0]]
+    assert valid.tolist() == [True, False, True]
+    with pytest.raises(DataError, match="action is missing"):
+        columns.actions(table, action)
+    assert columns.actions(table.take([2, 0]), action).tolist() == [[0.25, 0.0], [0.5, 1.0]]
+    with pytest.raises(DataError, match="has not 3 entries"):
+        columns.next_actions(table, Continuous([0.0] * 3, [1.0] * 3, ["a", "b", "c"]))
 
 
 def test_rows_come_in_one_order_however_they_were_written(write):

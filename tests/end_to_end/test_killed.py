@@ -7,26 +7,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import mlflow
+import numpy as np
 import pytest
 from deltalake import DeltaTable
 from mlflow.tracking import MlflowClient
 
 from rlbake.registry.versions import policy_dir, resolve
 from rlbake.warehouse.table import Table
+from tests.period.test_build import APPLICATION, Logs, Row, step
 
 ROOT = Path(__file__).parent.parent.parent
 TABLES = ("timesteps", "open", "trajectories")
 FEW = "from rlbake.scenarios.message_timing import MessageTiming\n\nclass Few(MessageTiming):\n    units = 2000\n"
 
 
-def start(entry_point: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(entry_point: str, folder: Path, *arguments: str, application: str = "few.py:Few") -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environment |= {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     return subprocess.Popen(
-        [sys.executable, "-m", f"entry_points.{entry_point}", "--application", "few.py:Few", *arguments],
+        [sys.executable, "-m", f"entry_points.{entry_point}", "--application", application, *arguments],
         cwd=folder,
         env=environment,
         stderr=subprocess.PIPE,
@@ -101,3 +106,147 @@ def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
         model = resolve(version.version, name="main.rl.message_timing")
         weights.append((policy_dir(model) / "saved_model/variables/variables.data-00000-of-00001").read_bytes())
     assert weights[0] == weights[1]
+
+
+KILLS = 10
+DAYS = ("2026-01-01", "2026-01-02")
+LATE_TABLES = (*TABLES, "quarantine")
+
+Rows = dict[tuple[str, str], int]
+"""A hash of the rows, by table and window."""
+
+
+def history(player: str, late: bool) -> Iterator[Row]:
+    """What a player did in two days, some of it bad; and what of it arrives late."""
+    for day in range(1, len(DAYS) + 1):
+        for hour in (13, 23) if late else (10, 11, 12):
+            yield step(
+                player, f"{day} {hour}:00", x=hour, click=float(hour % 3), end="truncated" if hour == 11 else None
+            )
+        if player.endswith("0"):
+            yield step(player, f"{day} {14 + late}:00", action="jump")
+
+
+class LateLogs(Logs):
+    """Logs of which some rows are there, or not yet."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        players = [f"p{n}" for n in range(200)]
+        self.write(row for player in players for row in history(player, late=False))
+        early = set((folder / "logs").glob("*/*"))
+        self.write(row for player in players[::3] for row in history(player, late=True))
+        self._late = set((folder / "logs").glob("*/*")) - early
+
+    def complete(self, complete: bool) -> None:
+        """Has the late rows arrive, or takes them away."""
+        for file in self._late:
+            aside = file.with_name(f"_{file.name}")  # which Spark does not read
+            before, after = (aside, file) if complete else (file, aside)
+            if before.exists():
+                before.rename(after)
+
+    def rows(self) -> Rows:
+        """All that readers see; each window of a table is of one build, and its files are there."""
+        found: Rows = {}
+        for name in LATE_TABLES:
+            found |= rows_by_window(name, self.table(name))
+        return found
+
+    def table(self, name: str) -> DeltaTable:
+        return DeltaTable(self.folder / "tables/late_logs" / name)
+
+
+def rows_by_window(name: str, delta: DeltaTable) -> Rows:
+    rows: dict[str, list[str]] = {day: [] for day in DAYS}
+    for row in delta.to_pyarrow_table().to_pylist():
+        rows[row["ds"]].append(repr(row))
+    folders = {(Path(file).parent.parent.name, Path(file).parent) for file in delta.file_uris()}
+    assert len(folders) == len(DAYS), "a window has files of two builds"
+    return {(name, day): hash(tuple(sorted(of))) for day, of in rows.items()}
+
+
+@contextmanager
+def reading(logs: LateLogs, seen: set[tuple[tuple[str, str], int]]) -> Iterator[None]:
+    """Reads every version of every table as soon as it is there."""
+    done, failures = Event(), []
+
+    def read() -> None:
+        versions = dict.fromkeys(LATE_TABLES, -1)
+        try:
+            while not done.wait(0.02):
+                for name in LATE_TABLES:
+                    delta = logs.table(name)
+                    if delta.version() != versions[name]:
+                        versions[name] = delta.version()
+                        seen.update(rows_by_window(name, delta).items())
+        except Exception as error:
+            failures.append(error)
+
+    reader = Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reader.join()
+    assert not failures
+
+
+def seconds(build: subprocess.Popen[str]) -> float:
+    """How long an undisturbed build takes from its first window on."""
+    wait_for_stale(build)
+    began = time.monotonic()
+    finish(build)
+    return time.monotonic() - began
+
+
+def killed_after(build: subprocess.Popen[str], seconds: float) -> bool:
+    """SIGKILLs a build so many seconds after it began with its first window; False if it had ended by then."""
+    wait_for_stale(build)
+    try:
+        assert build.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        kill(build)
+        return True
+    return False
+
+
+def wait_for_stale(build: subprocess.Popen[str]) -> None:
+    assert build.stderr is not None
+    printed = []
+    while (line := build.stderr.readline()) and "Stale window, built again" not in line:
+        printed.append(line)
+    assert line, printed
+
+
+@pytest.mark.slow
+def test_a_build_killed_at_random_moments(spark: object, tracking_uri: str, tmp_path: Path) -> None:
+    """Ten times late rows come or go, and the build that takes them in is killed: then it is run again."""
+    random = np.random.default_rng(0)
+    logs = LateLogs(tmp_path)
+    command = ("build_trajectories", tmp_path, "--date", DAYS[-1], "--tables", str(tmp_path / "tables"))
+    complete = {}
+    for arrived in (True, False):
+        logs.complete(arrived)
+        logs.build(len(DAYS), start=1)
+        complete[arrived] = logs.rows()
+    assert all(complete[True][of] != complete[False][of] for of in complete[True])
+
+    arrived = True
+    logs.complete(arrived)
+    lasts = seconds(start(*command, application=APPLICATION))
+    assert logs.rows() == complete[arrived]
+    moments = [(number + random.random()) / KILLS for number in random.permutation(KILLS)]
+    seen: set[tuple[tuple[str, str], int]] = set()
+    with reading(logs, seen):
+        for moment in moments:
+            logs.complete(arrived := not arrived)
+            while not killed_after(start(*command, application=APPLICATION), moment * lasts):
+                lasts *= 0.8  # it was faster than the one that was measured, and has done its work
+                logs.complete(arrived := not arrived)
+            left = logs.rows()
+            assert all(rows in (complete[True][of], complete[False][of]) for of, rows in left.items())
+            logs.build(len(DAYS))
+            assert logs.rows() == complete[arrived]
+    assert seen == {*complete[True].items(), *complete[False].items()}

@@ -10,8 +10,8 @@ import pytest
 from rlbake.agents.config import resolve
 from rlbake.agents.fitted import FittedAgent
 from rlbake.agents.q_learning import q_network
+from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
-from rlbake.features.statistics import Moments
 from rlbake.specs import Binary, Category, Discrete, Number
 
 OBSERVATION = (Number("level"), Binary("payer"), Category("country", ["US", "DE"]))
@@ -29,7 +29,7 @@ def linear_agent() -> Callable[..., FittedAgent]:
             OBSERVATION,
             ACTION,
             resolve({"agent": {"epsilon": epsilon}}, gamma=0.9),
-            Preprocessing(OBSERVATION, {"level": Moments(10.0, 4.0)}),
+            Preprocessing(OBSERVATION, {"level": Transform("standard", 10.0, 2.0)}),
             network,
             {"agent": [np.arange(3.0), np.float32(2)]},
             {},

@@ -137,7 +137,7 @@ def test_a_mask_row_that_allows_nothing_is_refused(exported):
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_refused(exported, wrong):
-    with pytest.raises(DataError, match="NaN, infinite"):
+    with pytest.raises(DataError, match="not finite: level"):
         SavedPolicy(exported, "model/1").decide({**ROWS, "level": np.array([1, wrong, 2, 3])}, np.zeros(4))
 
 
@@ -170,7 +170,7 @@ def test_description_and_checkpoint_lie_beside_it(exported):
     assert description["gamma"] == 0.9
     assert description["agent"]["name"] == "double_dqn"
     warm = read_warm_start(exported)
-    assert warm.statistics["level"].mean == 10.0
+    assert warm.identified["level"].mean == 10.0
     np.testing.assert_array_equal(warm.variables["agent"][0], [0, 1, 2])
     assert warm.variables["agent"][1].shape == ()
 

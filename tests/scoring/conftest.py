@@ -9,7 +9,12 @@ import pytest
 
 from rlbake.specs import Binary, Category, Discrete, Number
 
-OBSERVATION = (Number("level", low=0), Number("spend"), Binary("payer"), Category("country", ["US", "DE", "JP"]))
+OBSERVATION = (
+    Number("level", low=0),
+    Number("spend"),
+    Binary("payer"),
+    Category("country", ["US", "DE", "JP"]),
+)
 ACTION = Discrete(["morning", "noon", "night"])
 
 

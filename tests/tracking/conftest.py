@@ -11,8 +11,8 @@ import rlbake
 from rlbake.agents.config import resolve
 from rlbake.agents.fitted import FittedAgent
 from rlbake.agents.q_learning import q_network
+from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
-from rlbake.features.statistics import Moments
 from rlbake.policies.export import export_policy
 
 OBSERVATION = (
@@ -39,7 +39,9 @@ WEIGHTS = np.array(
 @pytest.fixture(scope="session")
 def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Values: left = speed, right = (load - 5) / 2, up = 1.5 in the US; ε = 0.3."""
-    preprocessing = Preprocessing(OBSERVATION, {"speed": Moments(0.0, 1.0), "load": Moments(5.0, 4.0)})
+    preprocessing = Preprocessing(
+        OBSERVATION, {"speed": Transform("standard", 0.0, 1.0), "load": Transform("standard", 5.0, 2.0)}
+    )
     network = q_network((), preprocessing.size, len(ACTION))
     network.set_weights([WEIGHTS, np.zeros(len(ACTION), np.float32)])
     fitted = FittedAgent(

@@ -149,6 +149,7 @@ def test_nothing_warns(tracking_uri: str, policy_dir: Path, caplog: pytest.LogCa
         ({"action_mask": [True]}, "1 entries; there are 3 actions"),
         ({"speed": "fast"}, "column speed"),
         ({"member": None}, "feature 'member' of row 0 is missing"),
+        ({"country": None}, "feature 'country' of row 0 is missing"),
     ],
 )
 def test_a_row_that_cannot_be_decided_is_one_clear_error(info: ModelInfo, change: dict, said: str) -> None:
@@ -158,8 +159,8 @@ def test_a_row_that_cannot_be_decided_is_one_clear_error(info: ModelInfo, change
     assert caught.value.get_http_status_code() == 400
 
 
-def test_a_missing_category_is_an_unknown_one(info: ModelInfo) -> None:
-    rows = ROWS.assign(country=["US", None, "US", None])
+def test_an_unknown_category_is_none_of_the_known(info: ModelInfo) -> None:
+    rows = ROWS.assign(country=["US", "FR", "US", "FR"])
     assert mlflow.pyfunc.load_model(info.model_uri).predict(rows)["action"].tolist() == ["left", "right", "up", "left"]
 
 

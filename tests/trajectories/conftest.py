@@ -36,7 +36,14 @@ def window_of(day: int) -> Window:
 def build(spark: SparkSession, tmp_path: Path) -> Callable[..., WindowBuild]:
     """Builds the window of a day of January 2026 from rows of `SCHEMA`."""
 
-    def build(day: int, rows: Iterable[Row], *, timeout: timedelta | None = TIMEOUT, into: str = "app") -> WindowBuild:
+    def build(
+        day: int,
+        rows: Iterable[Row],
+        *,
+        timeout: timedelta | None = TIMEOUT,
+        into: str = "app",
+        window: Window | None = None,
+    ) -> WindowBuild:
         return build_window(
             spark.createDataFrame(list(rows), SCHEMA),
             tables=str(tmp_path / into),
@@ -45,7 +52,7 @@ def build(spark: SparkSession, tmp_path: Path) -> Callable[..., WindowBuild]:
             action=Discrete(["a", "b"]),
             metrics=("click", "cost"),
             reward={"click": 2.0, "cost": -0.5},
-            window=window_of(day),
+            window=window or window_of(day),
             previous=CADENCE.previous(window_of(day)),
             episode_timeout=timeout,
             run_id="run",

@@ -48,7 +48,8 @@ def test_terminated_truncated_and_open(build: Build, rows_of: RowsOf) -> None:
             ("ann", at("1 13:00"), 4.0, "a", 0.0, 0.0, None),  # a new episode
             ("bob", at("1 10:00"), 1.0, "b", 0.0, 0.0, "truncated"),
             ("bob", at("1 10:30"), 2.0, None, None, None, None),  # what followed the cut
-            ("bob", at("1 11:00"), 3.0, "a", 0.0, 0.0, "truncated"),  # cut, and nothing was seen after
+            ("bob", at("1 11:00"), 3.0, "a", 0.0, 0.0, "truncated"),  # cut, and nothing was seen of its end
+            ("bob", at("1 12:00"), 4.0, "a", 0.0, 0.0, "truncated"),  # cut, and what followed may come later
             ("cat", at("1 10:00"), 1.0, "a", 0.0, 0.0, None),
             ("cat", at("1 11:00"), 2.0, None, None, None, "truncated"),  # cut, said only by what followed
         ],
@@ -60,9 +61,12 @@ def test_terminated_truncated_and_open(build: Build, rows_of: RowsOf) -> None:
         ("bob", "1 10:00", "1 10:00", "1 10:30", 1.0, 2.0, 1, None, 1.0, FIRST, LAST, "truncated", 1800.0),
         ("cat", "1 10:00", "1 10:00", "1 11:00", 1.0, 2.0, 0, None, 1.0, FIRST, LAST, "truncated", 3600.0),
     ]
-    assert rows_of("open", 1, WAITING) == [("ann", "1 13:00", "1 13:00", 4.0, 0)]
-    assert len(rows_of("timesteps", 1, ["env_id"])) == 9
-    assert (built.rows_in, built.transitions, built.open, built.unobserved) == (9, 5, 1, 1)
+    assert rows_of("open", 1, WAITING) == [
+        ("ann", "1 13:00", "1 13:00", 4.0, 0),
+        ("bob", "1 12:00", "1 12:00", 4.0, 0),
+    ]
+    assert len(rows_of("timesteps", 1, ["env_id"])) == 10
+    assert (built.rows_in, built.transitions, built.open, built.unobserved) == (10, 5, 2, 1)
     assert (built.duplicates, built.timed_out, built.stray) == (0, 0, 0)
 
 

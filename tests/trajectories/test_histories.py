@@ -10,6 +10,7 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlbake import Window
 from rlbake.trajectories.build import WindowBuild
 from tests.trajectories.conftest import Row, at, window_of
 
@@ -97,7 +98,7 @@ def expected(steps: list[Step], day: int, waiting: dict[str, tuple[Step, datetim
             if step.end == "terminated" and step.action is not None:
                 done.append(transition(step, episode, None))
             before = step
-        open_ = before is not None and before.action is not None and before.end in (None, "none")
+        open_ = before is not None and before.action is not None and before.end != "terminated"
         if open_ and window.end - before.time <= TIMEOUT:
             still[player] = (before, episode)
     return done, still
@@ -137,3 +138,21 @@ def test_window_by_window(build: Callable[..., WindowBuild], rows_of: Callable[.
         mine = {s for s in unique if window.start <= s.time < window.end}
         assert (built.rows_in, built.timesteps.rows) == (len(rows), len(mine))
         assert built.duplicates == len(rows) - len(mine)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=histories)
+def test_windows_of_any_length(
+    build: Callable[..., WindowBuild], rows_of: Callable[..., list[Row]], history: list
+) -> None:
+    """One window of three days gives the transitions of three windows of a day, if none of these is missing."""
+    present = [(Step("always", at(f"{day} 00:00"), 0.0, "a", None, 0.0), 1) for day in DAYS]
+    rows = [s.row() for s, copies in [*present, *logged(history)] for _ in range(copies)]
+    daily, whole = uuid4().hex, uuid4().hex
+    for day in DAYS:
+        window = window_of(day)
+        build(day, [row for row in rows if window.start <= row[1] < window.end], timeout=TIMEOUT, into=daily)
+    build(1, rows, timeout=TIMEOUT, into=whole, window=Window(window_of(1).start, window_of(3).end, window_of(1).ds))
+    by_day = [row for day in DAYS for row in rows_of("trajectories", day, COLUMNS, into=daily)]
+    assert sorted(by_day, key=str) == sorted(rows_of("trajectories", 1, COLUMNS, into=whole), key=str)
+    assert rows_of("open", 3, COLUMNS[:3], into=daily) == rows_of("open", 1, COLUMNS[:3], into=whole)
