@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class Application:
             quarantine, and more than that fail the build.
         source: where the timesteps come from, unless `timesteps` is written: see `rlbake.sources`.
         fatal: rules of which a single breach fails the build; see `rlbake.timesteps.rules`.
+        gate: what a challenger must show, where it differs from `rlbake/registry/gate.yaml`.
+        segments: features by which an evaluation is told apart; None: every Category and Binary.
         tables: URI of the folder that holds this run's tables; set by rlbake.
     """
 
@@ -65,6 +67,8 @@ class Application:
     source: ClassVar[Source | None] = None
     max_rejected: ClassVar[float] = 0.01
     fatal: ClassVar[tuple[str, ...]] = ("action_length", "mask_length")
+    gate: ClassVar[Mapping[str, Any]] = {}
+    segments: ClassVar[tuple[str, ...] | None] = None
 
     tables: str = "tables"
 
@@ -221,6 +225,10 @@ def _check(cls: type[Application]) -> None:
             raise SpecError(f"{where}: reward weighs {metric!r}. {nearest(metric, cls.metrics)}")
         if not np.isfinite(weight):
             raise SpecError(f"{where}: reward weight of {metric!r} is {weight}.")
+    features = [f.name for f in cls.observation]
+    for name in cls.segments or ():
+        if name not in features:
+            raise SpecError(f"{where}: segments names {name!r}. {nearest(name, features)}")
     for share in ("gamma", "max_rejected"):
         if not 0 <= getattr(cls, share) <= 1:
             raise SpecError(f"{where}: {share} {getattr(cls, share)} is outside [0, 1].")

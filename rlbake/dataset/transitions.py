@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -59,6 +59,9 @@ class Transitions:
         action_mask: bool [N, A], what the row's own decision was among; None if everything always is.
         next_action: like `action`, what was done at the step bootstrapped from; None if not known of any.
         next_action_valid: bool [N], whether there is one: not at an end. `next_action` is filler where not.
+        episode: datetime64[us] [N], UTC, of the episode's first decision.
+        metrics: float64 [N] by metric, of the row's own step: those that the reading keeps.
+        policy_version: str [N], who decided, None = unknown; None if the reading does not keep it.
     """
 
     env_id: np.ndarray
@@ -76,6 +79,9 @@ class Transitions:
     action_mask: np.ndarray | None = None
     next_action: np.ndarray | None = None
     next_action_valid: np.ndarray | None = None
+    episode: np.ndarray | None = None
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    policy_version: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -100,6 +106,8 @@ class Reading:
         n_step: steps of reward before bootstrapping, ≥ 1; fewer at the end of an episode or of what is loaded.
         gamma_period: a step of so long discounts by gamma, any other by gamma^(time_gap / gamma_period):
             the discount of a semi-Markov decision process (Bradtke & Duff 1994). None: every step by gamma.
+        kept_metrics: metrics that the transitions hold beside the reward.
+        keeps_policy: whether they hold who decided.
     """
 
     observation: Sequence[Feature]
@@ -109,6 +117,13 @@ class Reading:
     gamma: float
     n_step: int = 1
     gamma_period: timedelta | None = None
+    kept_metrics: Sequence[str] = ()
+    keeps_policy: bool = False
+
+    @property
+    def needed_metrics(self) -> list[str]:
+        """The metrics that must be read."""
+        return list(dict.fromkeys([*self.weighed, *self.kept_metrics]))
 
     @property
     def weighed(self) -> list[str]:
@@ -150,14 +165,15 @@ def needed(schema: pa.Schema, reading: Reading) -> dict[str, tuple[str, ...]]:
         DataError: the table lacks a feature or metric.
     """
     features = [f.name for f in reading.observation]
-    for struct, kind, names in ((v.OBSERVATION, "feature", features), (v.METRICS, "metric", reading.weighed)):
+    for struct, kind, names in ((v.OBSERVATION, "feature", features), (v.METRICS, "metric", reading.needed_metrics)):
         known = [field.name for field in schema.field(struct).type]
         for name in names:
             if name not in known:
                 raise columns.missing(kind, name, known)
     nested = [(s, f) for s in (v.OBSERVATION, v.NEXT_OBSERVATION) for f in features]
-    nested += [(v.METRICS, m) for m in reading.weighed]
-    return {name: (name,) for name in _COLUMNS} | {columns.at(*path): path for path in nested}
+    nested += [(v.METRICS, m) for m in reading.needed_metrics]
+    whole = (*_COLUMNS, v.POLICY_VERSION) if reading.keeps_policy else _COLUMNS
+    return {name: (name,) for name in whole} | {columns.at(*path): path for path in nested}
 
 
 @contextmanager
@@ -178,6 +194,7 @@ def assemble(table: pa.Table, reading: Reading) -> Transitions:
         DataError: a value is missing, or an action is unknown.
     """
     table = table.sort_by([(name, "ascending") for name in _IDENTITY])
+    episode = columns.instants(table, v.EPISODE)
     one_step = np.zeros(table.num_rows)
     for metric in reading.weighed:
         one_step += reading.reward[metric] * columns.numbers(table, columns.at(v.METRICS, metric))
@@ -185,9 +202,7 @@ def assemble(table: pa.Table, reading: Reading) -> Transitions:
     terminated = end == v.TERMINATED
     timestamp, next_timestamp = columns.instants(table, v.TIMESTAMP), columns.instants(table, v.NEXT_TIMESTAMP)
     environment = table.column(v.ENV_ID).combine_chunks().dictionary_encode().indices.to_numpy()
-    successor = nstep.successors(
-        environment, columns.instants(table, v.EPISODE), timestamp, next_timestamp, end != v.NOT_ENDED
-    )
+    successor = nstep.successors(environment, episode, timestamp, next_timestamp, end != v.NOT_ENDED)
     discount = _gamma(table, reading, terminated) * columns.numbers(table, v.DISCOUNT).astype(np.float64)
     reward, discount, last = nstep.n_step(one_step, discount, successor, reading.n_step)
     bootstrap = columns.features(table, v.NEXT_OBSERVATION, reading.observation, absent=terminated)
@@ -211,6 +226,9 @@ def assemble(table: pa.Table, reading: Reading) -> Transitions:
         action_mask=columns.masks(table, v.ACTION_MASK, reading.action),
         next_action=next_action[last],
         next_action_valid=valid[last],
+        episode=episode,
+        metrics={m: columns.numbers(table, columns.at(v.METRICS, m)).astype(np.float64) for m in reading.kept_metrics},
+        policy_version=columns.text(table, v.POLICY_VERSION) if reading.keeps_policy else None,
     )
 
 

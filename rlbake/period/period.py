@@ -25,12 +25,14 @@ class Period:
         window: the period to work on.
         seed: of every random choice.
         model_name: registered model, `main.rl.<application>` unless named.
+        target: what the application was loaded by: `package.module:Class` or `path/to/file.py:Class`.
     """
 
     application: Application
     window: Window
     seed: int
     model_name: str
+    target: str = ""
 
     @property
     def folder(self) -> str:
@@ -72,7 +74,8 @@ def open_period(
     """
     loaded = load_application(application, tables)
     connect(experiment=loaded.name)
-    return Period(loaded, _window(loaded, date, ahead), seed, model_name or f"main.rl.{loaded.name}")
+    name = model_name or f"main.rl.{loaded.name}"
+    return Period(loaded, _window(loaded, date, ahead), seed, name, application)
 
 
 def _window(application: Application, date: str, ahead: int) -> Window:

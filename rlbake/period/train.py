@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 from contextlib import ExitStack
+from typing import Any
 
 from rlbake.agents.config import TrainConfig, read_config
 from rlbake.agents.training import STEPS, OnMetrics, fit, profiles_of
@@ -49,7 +50,7 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
     """
     application = period.application
     with stage_run("train", application=application.name, window=period.window.ds) as run, ExitStack() as rows:
-        run.log_config({"seed": period.seed, "model_name": period.model_name, **vars(config)})
+        run.log_config({**_asked(period), **vars(config)})
         ensure_trajectories(period)
         with run.phase("read"):
             snapshot = _pinned(period)
@@ -84,6 +85,16 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
         run.metrics(fitted.metrics, int(fitted.metrics[STEPS]), model_id=info.model_id, dataset=dataset)
         _logger.info("Registered %s version %s as challenger.", model.name, model.version)
         return model
+
+
+def _asked(period: Period) -> dict[str, Any]:
+    """What was trained for, as far as the configuration does not say it."""
+    return {
+        "application": period.target,
+        "tables": period.application.tables,
+        "seed": period.seed,
+        "model_name": period.model_name,
+    }
 
 
 def _pinned(period: Period) -> Snapshot:

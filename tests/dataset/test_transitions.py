@@ -12,7 +12,7 @@ from rlbake.dataset.snapshot import Snapshot, pin
 from rlbake.dataset.transitions import Reading, Transitions, load
 from rlbake.errors import DataError, NotFoundError
 from rlbake.specs import Continuous, Number
-from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, row
+from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, START, row
 
 WEIGHTS = {"click": 1.0, "unsubscribe": -20.0}
 
@@ -52,6 +52,18 @@ def test_reward_weights_are_applied_on_reading(write):
     assert loaded(snapshot).reward.tolist() == [-17]
     assert loaded(snapshot, reward={"unsubscribe": 2.0}).reward.tolist() == [2]
     assert loaded(snapshot, reward={}).reward.tolist() == [0]
+
+
+def test_what_is_kept_for_an_evaluation(write):
+    metrics = {"click": 3.0, "unsubscribe": 1.0}
+    rows = [row("ann", 0, **{v.METRICS: metrics}), row("ann", 1, **{v.POLICY_VERSION: None})]
+    snapshot = pin(write(rows), ["2026-01-01"])
+    kept = loaded(snapshot, kept_metrics=("unsubscribe",), keeps_policy=True, n_step=2)
+    assert {name: values.tolist() for name, values in kept.metrics.items()} == {"unsubscribe": [1, 0]}
+    assert kept.policy_version.tolist() == ["rules", None]
+    assert kept.episode.tolist() == [START.replace(tzinfo=None)] * 2
+    assert kept.take(np.array([1])).metrics["unsubscribe"].tolist() == [0]
+    assert (loaded(snapshot).metrics, loaded(snapshot).policy_version) == ({}, None)
 
 
 def test_n_steps_cross_windows_but_no_gap(write):
