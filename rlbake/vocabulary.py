@@ -69,6 +69,8 @@ TAG_WINDOW = "rlbake.window"
 TAG_FAILURE = "rlbake.failure"
 TAG_GIT_DIRTY = "rlbake.git_dirty"
 TAG_MODELS = "rlbake.models"  # ids of the logged models that the run used, comma-separated
+TAG_EVALUATION = "rlbake.evaluation"  # id of the logged model whose evaluation the run holds
+TAG_LEDGER = "rlbake.ledger"  # kept, or breach: the champion earned less than was promised
 
 # --- MLflow tags of a run's input dataset --------------------------------------------------
 TAG_TABLE = "rlbake.table"  # URI
@@ -80,6 +82,10 @@ TAG_BUILD_RUNS = "rlbake.build_runs"  # run ids, comma-separated
 TAG_GATE_RUN = "rlbake.gate_run"
 TAG_REPLACED = "rlbake.replaced"  # version that was champion before
 TAG_FORCED = "rlbake.forced"  # true: promoted although the gate refused
+TAG_PROMISE = "rlbake.promise"  # JSON: what the version was promised to earn when it was promoted
+TAG_ROLLED_BACK_FROM = "rlbake.rolled_back_from"  # on a champion: version that was given up for it
+TAG_ROLLED_BACK = "rlbake.rolled_back"  # on a version that was given up: run that did it
+TAG_COPIED_FROM = "rlbake.copied_from"  # <name>/<version> that the version is a copy of
 
 # --- MLflow metrics of a build: <BUILD>/rows_in, transitions, open, …     ---------
 BUILD = "build"
