@@ -93,6 +93,33 @@ class Transitions:
         )
 
 
+def concatenated(first: Transitions, second: Transitions) -> Transitions:
+    """The rows of both, one after the other; both are of the same reading.
+
+    Where only one has a mask, the other allows everything.
+    """
+    if not len(first) or not len(second):
+        return first if len(first) else second
+    return Transitions(
+        **{
+            f.name: _joined(getattr(first, f.name), getattr(second, f.name), len(first), len(second))
+            for f in dataclasses.fields(Transitions)
+        }
+    )
+
+
+def _joined(first: Any, second: Any, rows: int, more: int) -> Any:
+    if isinstance(first, dict):
+        return {name: np.concatenate([first[name], second[name]]) for name in first}
+    if first is None and second is None:
+        return None
+    if first is None:
+        first = np.ones((rows, *second.shape[1:]), second.dtype)
+    if second is None:
+        second = np.ones((more, *first.shape[1:]), first.dtype)
+    return np.concatenate([first, second])
+
+
 @dataclass(frozen=True)
 class Reading:
     """How rows become transitions. None of it needs a rebuild.

@@ -1,5 +1,6 @@
 """A pinned table comes back as columns: right rewards, right chains, nothing missing, nothing filled in."""
 
+import dataclasses
 from datetime import timedelta
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from rlbake import vocabulary as v
 from rlbake.dataset import columns
 from rlbake.dataset.snapshot import Snapshot, pin
-from rlbake.dataset.transitions import Reading, Transitions, load
+from rlbake.dataset.transitions import Reading, Transitions, concatenated, load
 from rlbake.errors import DataError, NotFoundError
 from rlbake.specs import Continuous, Number
 from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, START, row
@@ -64,6 +65,19 @@ def test_what_is_kept_for_an_evaluation(write):
     assert kept.episode.tolist() == [START.replace(tzinfo=None)] * 2
     assert kept.take(np.array([1])).metrics["unsubscribe"].tolist() == [0]
     assert (loaded(snapshot).metrics, loaded(snapshot).policy_version) == ({}, None)
+
+
+def test_two_sides_become_one_again(write):
+    masked = row("bob", 1, **{v.ACTION_MASK: [True, True, False]})
+    snapshot = pin(write([row("ann", 0), masked]), ["2026-01-01"])
+    both = loaded(snapshot, kept_metrics=("click",), keeps_policy=True)
+    ann, bob = (both.take(np.array([n])) for n in (0, 1))
+    joined = concatenated(bob, dataclasses.replace(ann, action_mask=None))
+    assert joined.env_id.tolist() == ["bob", "ann"]
+    assert joined.metrics["click"].tolist() == [2, 1]
+    assert joined.action_mask.tolist() == [[True, True, False], [True, True, True]]
+    assert joined.next_action_mask is None
+    assert len(concatenated(both.take(np.array([], int)), ann)) == 1
 
 
 def test_n_steps_cross_windows_but_no_gap(write):
