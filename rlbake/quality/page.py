@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -16,6 +15,7 @@ from rlbake.quality import verdict
 from rlbake.quality.histogram import frequent_values, is_wide
 from rlbake.quality.plots import BLUE, GREY, ORANGE, bars_plot, distribution_plot, windows_plot
 from rlbake.quality.report import QualityReport, missing_share
+from rlbake.quality.template import Card, template
 from rlbake.quality.words import count, counted, length, listed, number, percent, shortened
 from rlbake.specs import Category, Continuous, Discrete
 
@@ -25,16 +25,7 @@ PLOTTED = 24
 BARS = 40
 """Labels that are drawn of one column; the rest are summed."""
 
-_TEMPLATE = "page.html"
-
-
-@dataclass(frozen=True)
-class Card:
-    """One column: a title that says what there is to see, the plot, and what it does not show."""
-
-    title: str
-    plot: Markup | None
-    notes: tuple[str, ...] = ()
+_PAGE = Path(__file__).parent / "page.html"
 
 
 @dataclass(frozen=True)
@@ -57,17 +48,9 @@ class Line:
 
 def render(report: QualityReport) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": count, "percent": percent}
     found = verdict.findings(report)
     features = _noteworthy(report)
-    return environment.get_template(_TEMPLATE).render(
+    return template(_PAGE).render(
         report=report,
         span=_span(report),
         headline=verdict.headline(found),

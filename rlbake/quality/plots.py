@@ -74,7 +74,7 @@ def distribution_plot(
     """
     profiles = [profile, *([reference] if reference is not None and reference.present else [])]
     drawn, *others = histograms(profiles, log=log, within=within)
-    with _axes(described) as (axes, svg):
+    with drawing(described) as (axes, svg):
         if log:
             axes.set_xscale("log")
         if len(drawn.edges):
@@ -100,7 +100,7 @@ def bars_plot(
 ) -> Markup:
     """One horizontal bar for each label, in the order given, from the top; the dots are the reference."""
     places = range(len(labels))
-    with _axes(described, height=max(1.2, 0.75 + 0.19 * len(labels))) as (axes, svg):
+    with drawing(described, height=max(1.2, 0.75 + 0.19 * len(labels))) as (axes, svg):
         axes.barh(places, shares, height=0.72, color=BLUE)
         if reference is not None:
             axes.plot(reference, places, "o", color="white", markeredgecolor=INK, markersize=4)
@@ -127,7 +127,7 @@ def windows_plot(labels: Sequence[str], parts: Sequence[tuple[str, str, Sequence
         parts: name, colour and a number for each window, from the bottom up.
     """
     places, below = np.arange(len(labels)), np.zeros(len(labels))
-    with _axes(described, width=2 * WIDTH) as (axes, svg):
+    with drawing(described, width=2 * WIDTH) as (axes, svg):
         for name, colour, numbers in parts:
             axes.bar(places, numbers, bottom=below, color=colour, label=name, width=0.8)
             below = below + np.asarray(numbers)
@@ -194,7 +194,9 @@ def _number_axis(axes: Axes, *, as_length: bool, log: bool, few: np.ndarray | No
 
 
 @contextmanager
-def _axes(described: str, width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Axes, Callable[[], Markup]]]:
+def drawing(
+    described: str, width: float = WIDTH, height: float = HEIGHT
+) -> Iterator[tuple[Axes, Callable[[], Markup]]]:
     """Axes to draw on within the block, and what gives the SVG after it."""
     written = io.StringIO()
 
