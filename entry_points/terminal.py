@@ -17,6 +17,26 @@ def optional(name: str, meaning: str) -> Callable[[Callable[..., Any]], Callable
     return click.option(name, callback=lambda _context, _parameter, value: value or None, help=meaning)
 
 
+def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that decide what a challenger must show."""
+    margin = (
+        "How much better than the champion it must be, in the unit of the estimate; what the gate says if not given."
+    )
+    for option in (
+        click.option("--margin", default="", callback=_number, help=margin),
+        optional("--gate", "YAML file of rules that differ from rlbake/registry/gate.yaml."),
+    ):
+        command = option(command)
+    return command
+
+
+def _number(context: click.Context, parameter: click.Parameter, value: str) -> float | None:
+    try:
+        return float(value) if value else None
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number.", context, parameter) from None
+
+
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every entry point has."""
     for option in (
