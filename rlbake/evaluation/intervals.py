@@ -2,9 +2,10 @@
 
 All read an estimator's components, float64 [units, k], the sums of units that are independent of each
 other (environments, not decisions); units without rows are left out. `linearised` is what figures are shown
-with: no randomness, and linear in the number of units. `bootstrap` follows skewed estimates better, where
-few units hold most of the weight. `empirical_bernstein` holds for every number of units without an
-approximation, but only for bounded rewards, and is much wider.
+with: no randomness, linear in the number of units, and wherever measured it covered at least as often as
+`bootstrap` (docs/off_policy_evaluation.md), which needs no gradient, is not symmetric, and keeps self-normalised
+estimates within what can be. `empirical_bernstein` holds for every number of units without an approximation,
+but only for bounded rewards, and is much wider.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ def bootstrap(
 ) -> Interval:
     """Percentiles of the estimate over units drawn with replacement (the cluster bootstrap).
 
-    Percentiles, and not BCa: that its correction costs nothing here (the influences are at hand) does not
-    help, because a skewed sample tells little about its own skewness. A replicate whose value is undefined could
-    be anything and widens both ends.
+    Percentiles, and not BCa: its correction would cost nothing (the influences are at hand), but covered no
+    better on the worlds that this was tried on, and worse for trajectory-wise weights, because a skewed sample
+    tells little about its own skewness. A replicate whose value is undefined could be anything: it counts at
+    both ends.
 
     Davison & Hinkley (1997), "Bootstrap methods and their application", sections 3.8 and 5.3.
 

@@ -90,7 +90,7 @@ def _on_simplex(root: np.ndarray) -> np.ndarray:
     Non-negative least squares of (root; c 1ᵀ) a = (0; c): scaling α by s costs s² ‖root · α‖² + c² (s - 1)²,
     whose least over s grows with ‖root · α‖, so the best a is the wanted α but for its scale.
     """
-    root = np.linalg.qr(root, mode="r")
+    root = np.asarray(np.linalg.qr(root, mode="r"))
     c = np.sqrt((root**2).sum()) or 1.0
     solution, _ = optimize.nnls(np.vstack([root, np.full(root.shape[1], c)]), np.append(np.zeros(len(root)), c))
     return solution / solution.sum()
