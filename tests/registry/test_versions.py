@@ -12,8 +12,8 @@ from tests.registry.conftest import NAME, Register
 
 
 def test_every_form_of_reference_finds_the_same_model(registered: Register) -> None:
-    registered(None)
-    model = registered(None)
+    registered()
+    model = registered()
     assert (model.name, model.version) == (NAME, "2")
     assert model.policy_version == "main.rl.demo/2"
     assert model.uri == "models:/main.rl.demo/2"
@@ -25,7 +25,7 @@ def test_every_form_of_reference_finds_the_same_model(registered: Register) -> N
 
 
 def test_a_logged_model_needs_no_registration(registered: Register) -> None:
-    model = registered(None)
+    model = registered()
     by_id = resolve(f"models:/{model.model_id}")
     assert (by_id.name, by_id.version) == (None, None)
     assert by_id.policy_version == model.model_id
@@ -33,7 +33,7 @@ def test_a_logged_model_needs_no_registration(registered: Register) -> None:
 
 
 def test_registering_again_is_the_next_version_and_the_challenger(registered: Register) -> None:
-    model = registered(None)
+    model = registered()
     again = register(model, NAME)
     assert again.version == "2"
     assert again.model_id == model.model_id
@@ -57,8 +57,8 @@ def test_registering_again_is_the_next_version_and_the_challenger(registered: Re
     ],
 )
 def test_a_reference_to_nothing_says_what_there_is(registered: Register, reference: str, said: str) -> None:
-    registered(None)
-    registered(None)
+    registered()
+    registered()
     with pytest.raises(NotFoundError, match=said):
         resolve(reference)
 
@@ -69,7 +69,7 @@ def test_an_empty_registry_says_so(tracking_uri: str) -> None:
 
 
 def test_a_version_that_is_no_logged_model_is_refused(registered: Register, tmp_path) -> None:
-    registered(None)
+    registered()
     MlflowClient().create_model_version(NAME, source=f"{tmp_path}/elsewhere")
     with pytest.raises(NotFoundError, match="not from a logged model"):
         resolve("2", name=NAME)
