@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from rlbake.evaluation import claims, tables
-from rlbake.evaluation.evaluation import AGENT, Evaluation, Figure, Propensities
-from rlbake.evaluation.plots import CIRCLE, DIAMOND, SQUARE, Mark, clearly, forest_plot, reliability_plot
+from rlbake.evaluation.evaluation import AGENT, LOGGED, Evaluation, Figure, Propensities
+from rlbake.evaluation.plots import CIRCLE, DIAMOND, SQUARE, Mark, forest_plot, reliability_plot
 from rlbake.evaluation.words import label, ordered
 from rlbake.quality.plots import BLUE, GREY, ORANGE
 from rlbake.quality.template import Card
@@ -20,9 +20,13 @@ PLOTTED = 40
 
 
 def values(evaluation: Evaluation) -> list[Card]:
+    """What each candidate would earn, and what the agent adds to each."""
     values = [(name, claims.value(evaluation, name)) for name in ordered(evaluation.estimates)]
     rows = [(label(n, evaluation), [Mark(v, *_look(n))]) for n, v in values if v is not None][:PLOTTED]
-    against = [(label(n, evaluation), evaluation.differences[n]) for n in ordered(evaluation.differences)][:PLOTTED]
+    against = [
+        (label(name, evaluation), evaluation.differences[name], not claims.reasons(evaluation, name))
+        for name in ordered(evaluation.differences)
+    ][:PLOTTED]
     cards = []
     if rows:
         plot = forest_plot(rows, x_label=evaluation.unit, described="Value of each candidate with its interval")
@@ -39,13 +43,15 @@ def segments(evaluation: Evaluation) -> Markup | None:
         return None
     places = sorted(range(len(evaluation.segments)), key=lambda at: -evaluation.segments[at].decisions)[:PLOTTED]
     drawn = [evaluation.segments[at] for at in sorted(places)]
-    rows = [(f"{shortened(s.feature, 18)}: {shortened(s.part, 18)}", s.difference) for s in drawn]
+    supported = not claims.reasons(evaluation, claims.reference(evaluation))
+    rows = [(f"{shortened(s.feature, 18)}: {shortened(s.part, 18)}", s.difference, supported) for s in drawn]
     against = label(claims.reference(evaluation), evaluation)
     x_label = f"agent \N{MINUS SIGN} {against}, {evaluation.unit}"
     return _differences_plot(rows, x_label, "Difference by segment", wide=True)
 
 
 def propensities(found: Propensities | None) -> list[Card]:
+    """Whether the probabilities of the logged decisions are right."""
     cards: list[Card] = []
     if found is None:
         return cards
@@ -66,21 +72,30 @@ def propensities(found: Propensities | None) -> list[Card]:
     return cards
 
 
-def agreement(evaluation: Evaluation) -> Markup | None:
+def agreement(evaluation: Evaluation) -> Card | None:
+    """Each estimator's value of the agent, beside that of what runs today."""
     name = claims.reference(evaluation)
-    ours, theirs = evaluation.estimates.get(AGENT, {}), evaluation.estimates.get(name, {})
+    today, ours = label(name, evaluation), evaluation.estimates.get(AGENT, {})
+    theirs = evaluation.estimates.get(name, {}) if name != LOGGED else {}
     kinds = sorted(dict.fromkeys([*ours, *theirs]), key=lambda kind: kind != evaluation.primary)[:PLOTTED]
     rows = []
     for kind in kinds:
         marks = [Mark(ours[kind], BLUE, CIRCLE, "agent")] if kind in ours else []
         if kind in theirs:
-            marks.append(Mark(theirs[kind], ORANGE, DIAMOND, label(name, evaluation)))
+            marks.append(Mark(theirs[kind], ORANGE, DIAMOND, today))
         rows.append((f"{kind} (decides)" if kind == evaluation.primary else kind, marks))
-    described = "Each estimator's value of the agent and of what runs today"
-    return forest_plot(rows, x_label=evaluation.unit, described=described, wide=True) if rows else None
+    if not rows:
+        return None
+    logged = claims.value(evaluation, LOGGED)
+    title = f"Each estimator's value of the agent and of the {today}"
+    if name == LOGGED:
+        title = f"Each estimator's value of the agent{'; dotted line: what was logged' if logged else ''}"
+    lines = [logged.value] if logged and name == LOGGED else []
+    return Card(title, forest_plot(rows, x_label=evaluation.unit, described=title, lines=lines, wide=True))
 
 
 def simulated(evaluation: Evaluation) -> Markup | None:
+    """Returns between chance and the best."""
     played = (("agent", evaluation.simulated), ("champion", evaluation.champion_simulated))
     rows = [(who, [Mark(Figure(s.mean, s.low, s.high), *_look(who))]) for who, s in played if s is not None]
     known = evaluation.simulated or evaluation.champion_simulated
@@ -91,6 +106,7 @@ def simulated(evaluation: Evaluation) -> Markup | None:
 
 
 def drift(evaluation: Evaluation) -> Markup | None:
+    """The features that moved most."""
     found = tables.drifted(evaluation)[:PLOTTED]
     if not found:
         return None
@@ -104,9 +120,14 @@ def _look(name: str) -> tuple[str, str]:
 
 
 def _differences_plot(
-    rows: Sequence[tuple[str, Figure]], x_label: str, described: str, *, wide: bool = False
+    rows: Sequence[tuple[str, Figure, bool]], x_label: str, described: str, *, wide: bool = False
 ) -> Markup:
-    marks = [(said, [Mark(figure, *clearly(figure.low, figure.high))]) for said, figure in rows]
+    """Label, difference, and whether the logs support it: only then it may look better or worse."""
+    looks = {claims.BETTER: (BLUE, CIRCLE), claims.WORSE: (ORANGE, DIAMOND)}
+    marks = [
+        (said, [Mark(figure, *looks.get(claims.outcome(figure) if supported else "", (GREY, SQUARE)))])
+        for said, figure, supported in rows
+    ]
     return forest_plot(marks, x_label=x_label, described=described, lines=[0.0], wide=wide)
 
 

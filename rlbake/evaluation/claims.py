@@ -7,25 +7,19 @@ that rests on logs which hardly know the policy: see `reasons`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy import stats
 
 from rlbake.evaluation.evaluation import (
     AGENT,
-    BANDIT,
     CHAMPION,
-    CLONE,
-    FIXED,
     LOGGED,
-    RULES,
     Evaluation,
     Figure,
-    Segment,
 )
-from rlbake.evaluation.words import amount, candidate, interval, label, ordered, printable, relative, signed
-from rlbake.quality.words import counted, listed, number, rounded
+from rlbake.evaluation.words import MINUS, amount, candidate, interval, printable, relative, share, signed
+from rlbake.quality.words import number
 
 BETTER, WORSE, SAME, UNCLEAR = "better", "worse", "the same", "cannot tell"
 
@@ -34,21 +28,6 @@ HEAVY_TAIL = 0.7
 
 MISSES = 0.05
 """Share of intervals at 95 % confidence that miss the true value."""
-
-_SIMPLER = (RULES, FIXED, CLONE, BANDIT)
-
-_ALONE = {
-    LOGGED: ("Better than what was logged", "Not measurably different from what was logged", "Worse than the logs"),
-    CHAMPION: ("Better than the champion", "Not measurably different from the champion", "Worse than the champion"),
-    RULES: ("Better than the rules", "Learning earns nothing measurable over the rules", "Worse than the rules"),
-    FIXED: ("Personalisation pays", "Personalisation earns nothing measurable", "Personalisation loses"),
-    CLONE: (
-        "The agent does better than imitate",
-        "The agent earns nothing measurable over an imitation of whoever decided",
-        "An imitation of whoever decided is better",
-    ),
-    BANDIT: ("Looking ahead pays", "Looking ahead earns nothing measurable", "Looking ahead loses"),
-}
 
 
 @dataclass(frozen=True)
@@ -116,8 +95,8 @@ def unsupported(evaluation: Evaluation, *names: str) -> tuple[str, ...]:
         found += support.warnings
         if not support.warnings and support.tail is not None and not support.tail <= HEAVY_TAIL:
             found.append(
-                f"Few decisions decide everything about {candidate(who, evaluation)}: the tail of their weights has "
-                f"shape {amount(support.tail)}, above {number(HEAVY_TAIL)}."
+                f"Few decisions decide everything about {candidate(who, evaluation)}: the shape of their weights' "
+                f"tail is {amount(support.tail)}, where {number(HEAVY_TAIL)} is the most that can be trusted."
             )
     return tuple(dict.fromkeys(printable(reason) for reason in found))
 
@@ -130,55 +109,41 @@ def headline(evaluation: Evaluation) -> Headline:
         said = f"It cannot be told from the logs whether the agent is better than {today}."
         return Headline(UNCLEAR, said, (), why)
     found, within = outcome(difference), interval(difference, difference=True)
-    much = f"{signed(difference)} {evaluation.unit} (95 % interval {within})"
-    part = relative(difference, value(evaluation, name))
-    told = f"The estimate is {much}{f', about {part} of what {today} earns' if part else ''}."
+    told = f"The estimate is {signed(difference)} {evaluation.unit} (95 % interval {within}){_part(evaluation, name)}."
+    cautions = _cautions(evaluation)
     if found == SAME:
-        return Headline(SAME, f"No difference: the agent earns exactly what {today} earns on these decisions.", (), ())
+        return Headline(SAME, f"No difference: the agent earns exactly what {today} earns.", cautions, ())
     if found == UNCLEAR:
         details = (
             told,
             "The interval holds 0: the agent may be better or worse. That is not proof that they are equal; more "
             "held-out decisions would narrow the interval.",
         )
-        return Headline(UNCLEAR, f"The agent and {today} cannot be told apart.", details, ())
+        return Headline(UNCLEAR, f"The agent and {today} cannot be told apart.", (*details, *cautions), ())
     clear = "The interval excludes 0, and the logs know these decisions well enough: this can be told from the logs."
-    return Headline(found, f"The agent is {found} than {today}.", (told, clear), ())
+    return Headline(found, f"The agent is {found} than {today}.", (told, clear, *cautions), ())
 
 
-def worth(evaluation: Evaluation) -> tuple[str, list[str]]:
-    """What the comparisons with simpler ways to decide say together, and one by one."""
-    if why := unsupported(evaluation, AGENT):
-        return f"The logs cannot support this comparison: {why[0]} The figures are for diagnosis; none is a claim.", []
-    others = [name for name in ordered(evaluation.differences) if name != reference(evaluation)]
-    simpler = [name for name in others if name in _SIMPLER]
-    beaten = [name for name in simpler if not reasons(evaluation, name) and _better(evaluation, name)]
-    lead = "No simpler way to decide was compared."
-    if simpler:
-        ways = counted(len(simpler), "simpler way to decide", "simpler ways to decide")
-        lead = f"The agent is measurably better than {'none' if not beaten else len(beaten)} of {ways}."
-        if len(beaten) == len(simpler):
-            lead = f"RL is worth it here: the agent is measurably better than each of {ways}."
-    return lead, [_reading(evaluation, name) for name in others]
+def _part(evaluation: Evaluation, name: str) -> str:
+    part = relative(evaluation.differences[name], value(evaluation, name))
+    if not part.startswith(("+", MINUS)):
+        return ""
+    return f", about {part[1:]} {'more' if part[0] == '+' else 'less'} than {candidate(name, evaluation)} earns"
 
 
-def _better(evaluation: Evaluation, name: str) -> bool:
-    return outcome(evaluation.differences[name]) == BETTER
-
-
-def _reading(evaluation: Evaluation, name: str) -> str:
-    difference, who = evaluation.differences[name], candidate(name, evaluation)
-    if why := reasons(evaluation, name):
-        return f"Cannot be told from the logs, compared with {who}: {why[0]}"
-    found, within = outcome(difference), interval(difference, difference=True)
-    plain = f"The agent against {who}"
-    pays, nothing, loses = _ALONE.get(
-        name, (f"{plain}: better", f"{plain}: no measurable difference", f"{plain}: worse")
+def _cautions(evaluation: Evaluation) -> tuple[str, ...]:
+    """What no interval knows about: probabilities that were not logged."""
+    found = evaluation.propensities
+    if found is None:
+        return ("A caution: nothing is known about where the probabilities of the logged decisions come from.",)
+    if found.warnings:
+        return tuple(f"A caution: {printable(warning)}" for warning in found.warnings)
+    if found.estimated <= 0:
+        return ()
+    return (
+        f"A caution: {share(found.estimated)} of the probabilities of the logged decisions were estimated, not "
+        "logged. The interval does not know about that error.",
     )
-    lead = {BETTER: pays, WORSE: loses}.get(found, nothing)
-    if found == SAME:
-        return f"{lead}: the agent earns exactly the same as {who}."
-    return f"{lead}: the agent earns {signed(difference)} compared with {who} (95 % interval {within})."
 
 
 def widened(difference: Figure, comparisons: int) -> Figure:
@@ -187,35 +152,3 @@ def widened(difference: Figure, comparisons: int) -> Figure:
     low = difference.value - factor * (difference.value - difference.low)
     high = difference.value + factor * (difference.high - difference.value)
     return Figure(difference.value, low, high, difference.claims_coverage)
-
-
-def segments_read(evaluation: Evaluation, segments: Sequence[Segment]) -> list[str]:
-    """What the segments show, with the caution that looking at many of them asks for."""
-    if not segments:
-        return []
-    many = len(segments)
-    said = [
-        f"{counted(many, 'segment')} {'was' if many == 1 else 'were'} looked at. By chance alone, about "
-        f"{rounded(MISSES)} of such intervals miss the truth ({number(round(MISSES * many, 1))} of {many:,}), so a "
-        "single segment that stands out is a hint to look closer, not a finding."
-    ]
-    if reasons(evaluation, reference(evaluation)):
-        return [*said, "The logs cannot support the comparison as a whole, so none of these is a claim."]
-    firm = {
-        found: [_named(s) for s in segments if outcome(widened(s.difference, many)) == found]
-        for found in (WORSE, BETTER)
-    }
-    against = label(reference(evaluation), evaluation)
-    for found, names in firm.items():
-        if names:
-            where = f"{counted(len(names), 'segment')}: {listed(names)}"
-            said.append(f"Allowing for that (Bonferroni), the agent is still {found} than {against} in {where}.")
-    if not firm[WORSE]:
-        said.append(
-            "Allowing for that (Bonferroni), no segment shows the agent to be worse; small ones could hide harm."
-        )
-    return said
-
-
-def _named(segment: Segment) -> str:
-    return f"{printable(segment.feature, 40)} {printable(segment.part, 40)}"

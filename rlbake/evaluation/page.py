@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rlbake.evaluation import cards, claims, tables
-from rlbake.evaluation.evaluation import AGENT, Evaluation, Propensities
+from rlbake.evaluation import cards, claims, readings, tables
+from rlbake.evaluation.evaluation import AGENT, LOGGED, Evaluation, Propensities
 from rlbake.evaluation.words import amount, candidate, interval, label, printable, share, signed
 from rlbake.quality.template import template
 from rlbake.quality.words import count, counted, listed
@@ -35,7 +35,7 @@ def page(evaluation: Evaluation, verdict: Sequence[Rule] = ()) -> str:
         verdict: what the rules of the gate say about the model; none if it was not judged.
     """
     head = claims.headline(evaluation)
-    lead, readings = claims.worth(evaluation)
+    lead, sentences = readings.worth(evaluation)
     columns, estimates = tables.estimators(evaluation)
     return template(_PAGE).render(
         evaluation=evaluation,
@@ -48,11 +48,11 @@ def page(evaluation: Evaluation, verdict: Sequence[Rule] = ()) -> str:
         gate=_gate(verdict),
         rules=sorted(verdict, key=lambda rule: rule.passed),
         worth=lead,
-        readings=readings,
+        readings=sentences,
         value_cards=cards.values(evaluation),
         candidates=tables.candidates(evaluation),
         metrics=tables.metrics(evaluation),
-        segments_read=claims.segments_read(evaluation, evaluation.segments),
+        segments_read=readings.segments_read(evaluation, evaluation.segments),
         segments=tables.segments(evaluation),
         segments_plot=cards.segments(evaluation),
         propensities=_propensities(evaluation.propensities),
@@ -61,7 +61,7 @@ def page(evaluation: Evaluation, verdict: Sequence[Rule] = ()) -> str:
         columns=columns,
         estimates=estimates,
         agreement=_agreement(evaluation),
-        agreement_plot=cards.agreement(evaluation),
+        agreement_card=cards.agreement(evaluation),
         simulated=tables.simulated(evaluation),
         simulated_plot=cards.simulated(evaluation),
         drift=tables.drift(evaluation),
@@ -78,8 +78,8 @@ def page(evaluation: Evaluation, verdict: Sequence[Rule] = ()) -> str:
 def _span(windows: Sequence[str]) -> str:
     if not windows:
         return "no window"
-    said = printable(windows[0], 60)
-    return said if len(windows) == 1 else f"{len(windows):,} windows, {said} to {printable(windows[-1], 60)}"
+    first, last = printable(windows[0], 60), printable(windows[-1], 60)
+    return f"window {first} (UTC)" if len(windows) == 1 else f"{len(windows):,} windows, {first} to {last} (UTC)"
 
 
 def _figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
@@ -90,13 +90,14 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         evaluation.differences.get(name),
     )
     today = label(name, evaluation)
+    told = "for diagnosis, not a claim" if claims.reasons(evaluation, name) else "on the same decisions"
     return [
         (amount(ours), "agent", f"{evaluation.unit}; 95 %: {interval(ours)}"),
         (amount(theirs), today, f"{evaluation.unit}; 95 %: {interval(theirs)}"),
         (
             signed(difference),
             f"agent \N{MINUS SIGN} {today}",
-            f"on the same decisions; 95 %: {interval(difference, difference=True)}",
+            f"{told}; 95 %: {interval(difference, difference=True)}",
         ),
         (count(evaluation.decisions), "decisions", f"held out, of {counted(evaluation.environments, 'environment')}"),
     ]
@@ -128,15 +129,17 @@ def _propensities(found: Propensities | None) -> list[str]:
 
 
 def _agreement(evaluation: Evaluation) -> str:
+    """How many estimators put the agent above what runs today; what was logged needs none."""
     name = claims.reference(evaluation)
-    other = claims.value(evaluation, name)
-    kinds = [kind for kind in evaluation.estimates.get(AGENT, {}) if kind in evaluation.estimates.get(name, {})]
-    pairs = [(evaluation.estimates[AGENT][kind], evaluation.estimates[name][kind]) for kind in kinds]
-    if not pairs and other is not None:
-        pairs = [(figure, other) for figure in evaluation.estimates.get(AGENT, {}).values()]
+    theirs, logged = evaluation.estimates.get(name, {}), claims.value(evaluation, LOGGED)
+    pairs = [
+        (ours, other)
+        for kind, ours in evaluation.estimates.get(AGENT, {}).items()
+        if (other := logged if name == LOGGED else theirs.get(kind)) is not None
+    ]
     if not pairs:
         return ""
-    above = sum(ours.value > theirs.value for ours, theirs in pairs)
+    above = sum(ours.value > other.value for ours, other in pairs)
     return (
         f"By {above} of {counted(len(pairs), 'estimator')} the agent is estimated above {candidate(name, evaluation)}. "
         "Estimators err in different ways: where they disagree, trust none of them too much."

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rlbake.evaluation.evaluation import Figure
-from rlbake.quality.plots import BLUE, GREY, INK, ORANGE, WIDTH, drawing
+from rlbake.quality.plots import BLUE, GREY, INK, WIDTH, drawing
 from rlbake.quality.words import number, rounded, shortened
 
 CIRCLE, SQUARE, DIAMOND = "o", "s", "D"
@@ -50,7 +50,8 @@ def forest_plot(
     marks = [mark for _, several in rows for mark in several]
     low, high = _limits([mark.figure for mark in marks], lines)
     most = max((len(several) for _, several in rows), default=1)
-    height = 0.85 + (0.1 + 0.14 * max(most, 1)) * max(len(rows), 1) + (0.2 if _legend(marks) else 0)
+    row = (0.1 if len(rows) <= 12 else 0.04) + 0.14 * max(most, 1)
+    height = 0.75 + row * max(len(rows), 1) + (0.2 if _legend(marks) else 0)
     with drawing(described, width=2 * WIDTH if wide else WIDTH, height=height) as (axes, svg):
         for line in lines:
             axes.axvline(line, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
@@ -92,13 +93,6 @@ def reliability_plot(bins: Sequence[tuple[float, float, int]], *, described: str
         axes.set_xlabel("estimated probability")
         axes.set_ylabel("share that was so")
     return svg()
-
-
-def clearly(low: float, high: float) -> tuple[str, str]:
-    """Colour and shape of a difference: above 0, below 0, or neither."""
-    if low > 0:
-        return BLUE, CIRCLE
-    return (ORANGE, DIAMOND) if high < 0 else (GREY, SQUARE)
 
 
 def _legend(marks: Sequence[Mark]) -> dict[str, tuple[str, str]]:

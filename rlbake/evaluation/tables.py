@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from rlbake.evaluation import claims
-from rlbake.evaluation.evaluation import AGENT, Evaluation, Figure, Segment, Simulated
+from rlbake.evaluation.evaluation import AGENT, LOGGED, Evaluation, Figure, Segment, Simulated
 from rlbake.evaluation.words import (
     UNKNOWN,
     amount,
@@ -20,7 +20,7 @@ from rlbake.evaluation.words import (
     signed,
 )
 from rlbake.quality.verdict import MUCH_DRIFT, SOME_DRIFT
-from rlbake.quality.words import count
+from rlbake.quality.words import NBSP, count
 
 UNCLAIMED = "†"
 """Stands beside intervals that are not meant to hold the true value."""
@@ -118,9 +118,10 @@ def estimators(evaluation: Evaluation) -> tuple[list[str], list[Line]]:
     lines = []
     for kind in kinds:
         figures = [evaluation.estimates[name].get(kind) for name in names]
-        said = [f"{amount(f.value)}{marked(f)} ({interval(f)})" if f is not None else "" for f in figures]
+        said = [f"{amount(f)}{marked(f)}\n{interval(f)}" if f is not None else "" for f in figures]
         note = "decides" if kind == evaluation.primary else ""
-        lines.append(Line((printable(kind, 40), *said), note=note))
+        name = "average of the logs" if kind == LOGGED else printable(kind, 40)
+        lines.append(Line((name, *said), note=note))
     return [label(name, evaluation) for name in names], lines
 
 
@@ -170,7 +171,7 @@ def _segment(segment: Segment, name: str, many: int, supported: bool) -> Line:
     worse = supported and claims.outcome(wider) == claims.WORSE
     cells = (
         printable(segment.feature, 40),
-        printable(segment.part, 40),
+        printable(segment.part, 40).replace(" ", NBSP),
         count(segment.decisions),
         amount(agent),
         amount(other),

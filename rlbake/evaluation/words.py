@@ -19,6 +19,7 @@ from rlbake.evaluation.evaluation import (
 from rlbake.quality.words import NBSP, number, percent, shortened
 
 UNKNOWN, UNBOUNDED = "not known", "unbounded"
+MINUS = "\N{MINUS SIGN}"
 
 _NAMES = {
     AGENT: "the agent",
@@ -44,7 +45,11 @@ def candidate(name: str, evaluation: Evaluation) -> str:
     if name == CHAMPION and evaluation.champion:
         return f"the champion {printable(evaluation.champion, 60)}"
     if name == FIXED:
-        return f"always {printable(evaluation.fixed_action, 40)}" if evaluation.fixed_action else "one action for all"
+        return (
+            f"always \u201c{printable(evaluation.fixed_action, 40)}\u201d"
+            if evaluation.fixed_action
+            else "one action for all"
+        )
     return _NAMES.get(name) or printable(name, 40)
 
 
@@ -72,7 +77,7 @@ def printable(text: str | None, most: int = 2_000) -> str:
 
 def amount(x: float | Figure | None) -> str:
     """A number, or an estimate's; "unbounded" if it is infinite, "not known" if it is none."""
-    found = x.value if isinstance(x, Figure) else x
+    found = _to_scale(x.value, x) if isinstance(x, Figure) else x
     if found is None or math.isnan(found):
         return UNKNOWN
     return number(found + 0.0) if math.isfinite(found) else UNBOUNDED
@@ -80,7 +85,7 @@ def amount(x: float | Figure | None) -> str:
 
 def signed(x: float | Figure | None) -> str:
     """A difference: +0.5, −0.5, 0."""
-    found = x.value if isinstance(x, Figure) else x
+    found = _to_scale(x.value, x) if isinstance(x, Figure) else x
     return f"+{amount(found)}" if found is not None and 0 < found < math.inf else amount(found)
 
 
@@ -94,12 +99,12 @@ def interval(figure: Figure | None, *, difference: bool = False) -> str:
     if figure is None or math.isnan(figure.low) or math.isnan(figure.high):
         return UNKNOWN
     said = signed if difference else amount
-    below, above = math.isfinite(figure.low), math.isfinite(figure.high)
-    if below and above:
-        return f"{said(figure.low)} to {said(figure.high)}"
-    if below:
-        return f"{said(figure.low)} or more"
-    return f"{said(figure.high)} or less" if above else UNBOUNDED
+    low, high = _to_scale(figure.low, figure), _to_scale(figure.high, figure)
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{said(low)} to {said(high)}"
+    if math.isfinite(low):
+        return f"{said(low)} or more"
+    return f"{said(high)} or less" if math.isfinite(high) else UNBOUNDED
 
 
 def relative(difference: Figure | None, base: Figure | None) -> str:
@@ -108,3 +113,11 @@ def relative(difference: Figure | None, base: Figure | None) -> str:
         return ""
     part = 100 * difference.value / base.value
     return f"{signed(float(f'{part:.3g}'))}{NBSP}%" if math.isfinite(part) else ""
+
+
+def _to_scale(x: float, figure: Figure) -> float:
+    """A number without the digits that its interval makes meaningless, but never rounded to 0."""
+    length = figure.high - figure.low
+    if not math.isfinite(x) or not 0 < length < math.inf:
+        return x
+    return round(x, 2 - math.floor(math.log10(length))) or float(f"{x:.1g}")
