@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -44,14 +45,14 @@ def distribution(
                 f"one for each of {actions} actions."
             )
         found[at] = part
-    _refuse(~np.isfinite(found).all(axis=1) | (found < 0).any(axis=1), f"{who} has negative or infinite probabilities")
+    _refuse(~(np.isfinite(found) & (found >= 0)).all(axis=1), f"{who} has negative or infinite probabilities")
     _refuse(np.abs(found.sum(axis=1) - 1) > _ROUNDING, f"the probabilities of {who} do not sum to 1")
     if mask is not None:
         _refuse((found * ~mask).any(axis=1), f"{who} gives probability to actions that are not allowed")
     return found
 
 
-def _refuse(wrong: np.ndarray, problem: str) -> None:
+def _refuse(wrong: Any, problem: str) -> None:
     if wrong.any():
         raise DataError(
             f"{problem} in {wrong.sum():,} of {len(wrong):,} rows, for example row {wrong.argmax()}. "
