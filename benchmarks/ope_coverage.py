@@ -4,8 +4,9 @@ python -m benchmarks.ope_coverage [--draws 500]
 
 Worlds are those of tests/evaluation/worlds.py, "near" with a target policy that the logs know well and
 "far" with one that they hardly know. "decisions" is the t interval that takes every decision for
-independent. "too low" is the share of t intervals that lie below the true value; "warned" the share of draws
-with a warning about support.
+independent. "width" is the median, "too low" the share of t intervals that lie below the true value, "skewed"
+that of those which say of themselves that there are too few environments, "warned" that of draws with a
+warning about support.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from tests.evaluation.worlds import GAMMA, Draws, bandit, decision_process
 
 ENVIRONMENTS, HORIZON, NEAR, FAR = 200, 6, 1.0, 4.0
 HEADER = (
-    "| world | estimator | claims it | t | bootstrap | decisions | too low | bias | median width of t | warned |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
+    "| world | estimator | claims it | t | bootstrap | decisions | too low | bias | width of t | skewed | warned |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -37,15 +38,18 @@ def row(world: str, drawn: Draws, estimator: Estimator, warned: float) -> str:
     components = drawn.components(estimator)
     t = [linearised(estimator, c) for c in components]
     draws = [bootstrap(estimator, c, seed) for seed, c in enumerate(components)]
-    alone = "–"
+    alone = ""
     if drawn.one_step:
         alone = f"{coverage([linearised(estimator, c) for c in drawn.of_each_row(estimator)], drawn.truth):.1%}"
     low = np.mean([i.high < drawn.truth for i in t])
     bias = np.mean([i.value for i in t]) - drawn.truth
     width = np.median([i.high - i.low for i in t])
+    skewed = np.mean([i.skewed for i in t])
+    claims = "yes" if estimator.claims_coverage else "no"
     return (
-        f"| {world} | {estimator.name} | {'yes' if estimator.claims_coverage else 'no'} | {coverage(t, drawn.truth):.1%} | "
-        f"{coverage(draws, drawn.truth):.1%} | {alone} | {low:.1%} | {bias:+.3f} | {width:.3f} | {warned:.0%} |"
+        f"| {world} | {estimator.name} | {claims} | {coverage(t, drawn.truth):.1%} | "
+        f"{coverage(draws, drawn.truth):.1%} | {alone} | {low:.1%} | {bias:+.3f} | {width:.3f} | "
+        f"{skewed:.0%} | {warned:.0%} |"
     )
 
 

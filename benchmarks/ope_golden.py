@@ -19,7 +19,8 @@ def main() -> None:
         ours, theirs = golden.value(), golden.expected["value"]
         peer = f"{CASES[golden.case]['by']} {golden.theirs}"
         click.echo(
-            f"| {golden.case} | {golden.ours.name} | {peer} | {ours:.12f} | {theirs:.12f} | {abs(ours / theirs - 1):.1e} |"
+            f"| {golden.case} | {golden.ours.name} | {peer} | {ours:.12f} | {theirs:.12f} | "
+            f"{abs(ours / theirs - 1):.1e} |"
         )
 
 

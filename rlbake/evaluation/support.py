@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,15 +96,15 @@ class WeightMoments:
             tail=tail(self.largest, self.items),
             deterministic=self.certain / self.decisions if self.decisions else 0.0,
         )
-        return Support(**{**found.__dict__, "warnings": self._warnings(found)})
+        return replace(found, warnings=self._warnings(found))
 
     def _warnings(self, found: Support) -> tuple[str, ...]:
         what, one = ("episodes", "episode") if self.sequential else ("decisions", "decision")
         if not self.decisions:
-            return ("there is not a single decision to evaluate on",)
+            return ("There is not a single decision to evaluate on.",)
         if not self.total:
             return (
-                f"the policy would have done nothing that the {self.items:,} {what} hold: they say nothing about it",
+                f"The policy would have done nothing that the {self.items:,} {what} hold: they say nothing about it.",
                 *_certainty(found.deterministic),
             )
         spread = max(self.squares / self.items - found.overlap**2, 0.0)
@@ -113,29 +113,29 @@ class WeightMoments:
         told = [
             (
                 found.ess < LEAST_ESS,
-                f"the {self.items:,} {what} are worth {found.ess:,.0f} of the policy's own, fewer than {LEAST_ESS}",
+                f"The {self.items:,} {what} are worth {found.ess:,.0f} of the policy's own, fewer than {LEAST_ESS}.",
             ),
             (
                 found.ess_environments < LEAST_ENVIRONMENTS,
-                f"the {found.environments:,} environments are worth {found.ess_environments:,.0f}, "
-                f"fewer than {LEAST_ENVIRONMENTS}: intervals are too narrow",
+                f"The {found.environments:,} environments are worth {found.ess_environments:,.0f}, "
+                f"fewer than {LEAST_ENVIRONMENTS}: intervals are too narrow.",
             ),
             (
                 found.overlap < LEAST_OVERLAP,
-                f"the logs tell about only {found.overlap:.0%} of what the policy would do",
+                f"The logs tell about only {found.overlap:.0%} of what the policy would do.",
             ),
             (
                 found.overlap > max(MOST_OVERLAP, 1 + noise),
-                f"weights average {found.overlap:.2f} where right logging probabilities give 1: they are too small",
+                f"Weights average {found.overlap:.2f} where right logging probabilities give 1: they are too small.",
             ),
             (
                 share > LARGEST_SHARE,
-                f"one {one} of {self.items:,} has {share:.0%} of all weight",
+                f"One {one} of {self.items:,} has {share:.0%} of all weight.",
             ),
             (
                 found.tail is not None and found.tail > HEAVIEST_TAIL,
-                f"the largest weights have a heavy tail (k = {found.tail or 0:.2f}, above {HEAVIEST_TAIL}): "
-                "the error can be larger than the interval says",
+                f"The largest weights have a heavy tail (k = {found.tail or 0:.2f}, above {HEAVIEST_TAIL}): "
+                "the error can be larger than the interval says.",
             ),
         ]  # fmt: skip
         return (*(text for holds, text in told if holds), *_certainty(found.deterministic))
@@ -199,7 +199,7 @@ def _ess(total: float, squares: float) -> float:
 
 def _certainty(share: float) -> tuple[str, ...]:
     if share >= 1:
-        return ("every logged decision was certain (probability 1): nothing is known about other actions",)
+        return ("Every logged decision was certain (probability 1): nothing is known about other actions.",)
     if share > MOST_CERTAIN:
-        return (f"{share:.0%} of the logged decisions were certain (probability 1): they say nothing of other actions",)
+        return (f"{share:.0%} of logged decisions were certain (probability 1): they say nothing about other actions.",)
     return ()

@@ -19,8 +19,9 @@ DATA = Path(__file__).parents[1] / "data"
 CASES: dict[str, dict[str, Any]] = json.loads((DATA / "ope_golden.json").read_text())["cases"]
 
 _ONE_STEP = {
-    "IPS": e.IPS, "SNIPS": e.SNIPS, "DM": e.DM, "DR": e.DR, "SNDR": e.SNDR, "IPS_clip": e.ClippedIPS, "DR_clip": e.ClippedDR,
-    "SwitchDR_": e.SwitchDR, "DRos_": e.ShrinkageDR, "SubGaussianIPS_": e.SubGaussianIPS, "SubGaussianDR_": e.SubGaussianDR,
+    "IPS": e.IPS, "SNIPS": e.SNIPS, "DM": e.DM, "DR": e.DR, "SNDR": e.SNDR, "IPS_clip": e.ClippedIPS,
+    "DR_clip": e.ClippedDR, "SwitchDR_": e.SwitchDR, "DRos_": e.ShrinkageDR, "SubGaussianIPS_": e.SubGaussianIPS,
+    "SubGaussianDR_": e.SubGaussianDR,
 }  # fmt: skip
 _SEQUENTIAL = {
     "DM": e.FQE, "TIS": e.TrajectoryIS, "PDIS": e.PerDecisionIS, "DR": e.SequentialDR, "SNTIS": e.SNTrajectoryIS,
