@@ -5,6 +5,7 @@ import click
 from entry_points.terminal import common_options, gate_options, optional, run
 from rlbake.period import open_period
 from rlbake.period.promote import promote
+from rlbake.registry.config import read_gate
 
 
 @click.command(help=__doc__)
@@ -29,7 +30,8 @@ def command(
     dry_run: bool,
 ) -> None:
     period = open_period(application, tables, date, seed, name)
-    promote(period, version, gate=gate, margin=margin, source=source, force=force, dry_run=dry_run)
+    rules = read_gate(period.application.gate, gate, margin)
+    promote(period, version, rules=rules, source=source, force=force, dry_run=dry_run)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from pathlib import Path
 
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
@@ -12,7 +11,7 @@ from rlbake.errors import ConfigError, NotFoundError
 from rlbake.period.evaluate import evaluate
 from rlbake.period.period import Period
 from rlbake.registry import promote as registry
-from rlbake.registry.config import read_gate
+from rlbake.registry.config import GateConfig, read_gate
 from rlbake.registry.copy import copy_version
 from rlbake.registry.evidence import latest_evaluation
 from rlbake.registry.rollback import rollback
@@ -26,8 +25,7 @@ def promote(
     period: Period,
     version: str = v.CHALLENGER,
     *,
-    gate: str | Path | None = None,
-    margin: float | None = None,
+    rules: GateConfig | None = None,
     source: str | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -38,8 +36,7 @@ def promote(
 
     Args:
         version: number or alias.
-        gate: YAML file with rules of the user's own.
-        margin: what it must be better by than the champion, in the unit of the estimate; None: what the rules say.
+        rules: what the gate demands; the application's if not given.
         source: version of another registered model to copy here and to judge, in place of `version`.
         force: promote although the gate refuses; recorded.
         dry_run: tell what would happen, and move nothing; a refusal is no failure then.
@@ -47,25 +44,24 @@ def promote(
     Raises:
         GateRefused: the message holds every reason; nothing has moved.
         NotFoundError: there is no such version.
-        ConfigError: the gate's rules are wrong, or what is asked for contradicts itself.
+        ConfigError: what is asked for contradicts itself.
     """
-    name = period.model_name
+    name, rules = period.model_name, rules or read_gate(period.application.gate)
     with stage_run("promote", application=period.application.name, window=period.window.ds) as run:
-        config = read_gate(period.application.gate, gate, margin)
         asked = {"name": name, "version": version, "source": source, "force": force, "dry_run": dry_run}
-        run.log_config({**asked, "gate": asdict(config)})
+        run.log_config({**asked, "gate": asdict(rules)})
         if version == v.PREVIOUS:
             if source:
                 raise ConfigError("source and version=previous cannot go together: copy, or roll back.")
             return _rolled_back(rollback(name, run=run, dry_run=dry_run), run)
-        challenger = _challenger(period, version, source, dry_run)
-        _ensure_evaluated(period, challenger)
+        challenger = _challenger(period, version, source, rules, dry_run)
+        _ensure_evaluated(period, challenger, rules)
         run.log_model_input(challenger.model_id)
         promotion = registry.promote(
             name,
             challenger.uri,
             run=run,
-            config=config,
+            config=rules,
             cadence=period.application.cadence,
             newest=_newest(period),
             force=force,
@@ -75,7 +71,7 @@ def promote(
         return promotion
 
 
-def _challenger(period: Period, version: str, source: str | None, dry_run: bool) -> ResolvedModel:
+def _challenger(period: Period, version: str, source: str | None, rules: GateConfig, dry_run: bool) -> ResolvedModel:
     if source:
         if dry_run:
             return resolve(source)
@@ -87,21 +83,21 @@ def _challenger(period: Period, version: str, source: str | None, dry_run: bool)
     except NotFoundError:
         if version != v.CHALLENGER or dry_run:
             raise
-        evaluate(period)  # trains it first
+        evaluate(period, rules=rules)  # trains it first
         return resolve(version, name=period.model_name)
 
 
-def _ensure_evaluated(period: Period, challenger: ResolvedModel) -> None:
+def _ensure_evaluated(period: Period, challenger: ResolvedModel, rules: GateConfig) -> None:
     """An evaluation against another champion says nothing about today's."""
     champion = registry.champion_of(period.model_name)
-    if champion == challenger:
+    if champion is not None and champion.model_id == challenger.model_id:
         return
     found = latest_evaluation(challenger)
     if found is not None and found.champion_id == (champion.model_id if champion else None):
         return
     against = f"against {champion.policy_version} " if champion else ""
     _logger.info("%s has not been evaluated %syet. Evaluating first.", challenger.policy_version, against)
-    evaluate(period, challenger.uri)
+    evaluate(period, challenger.uri, rules=rules)
 
 
 def _newest(period: Period) -> Window:

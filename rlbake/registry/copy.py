@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rlbake import vocabulary as v
 from rlbake.errors import ConfigError, StorageError
-from rlbake.registry.versions import ResolvedModel, resolve
-
-_OF_THE_ORIGIN = (
-    v.TAG_GATE_RUN, v.TAG_REPLACED, v.TAG_FORCED, v.TAG_PROMISE, v.TAG_ROLLED_BACK, v.TAG_ROLLED_BACK_FROM,
-)  # fmt: skip
-"""Tags that tell what happened under the other name."""
+from rlbake.registry.versions import ResolvedModel, register, resolve
 
 
 def copy_version(source: str, name: str) -> ResolvedModel:
     """The version of `name` that is the same logged model as `source`; made, as challenger, if there is none.
 
     Its training, its evaluations and its artifacts are those of the origin, which a tag names. What was
-    decided about the origin does not come along: the gate of `name` judges for itself.
+    decided about the origin does not come along: the gate of `name` judges for itself. The logged model
+    is registered again, and not with `MlflowClient.copy_model_version`: that refers to the origin's
+    version in place of the logged model, takes its tags along and breaks when the origin is deleted.
 
     Args:
         source: `models:/<name>/<version>` or `models:/<name>@<alias>`.
@@ -40,15 +34,10 @@ def copy_version(source: str, name: str) -> ResolvedModel:
     client = MlflowClient()
     try:
         for known in client.search_model_versions(f"name = '{name}'", max_results=10_000):
-            if known.model_id == origin.model_id and known.tags.get(v.TAG_COPIED_FROM):
+            if known.tags.get(v.TAG_COPIED_FROM) == origin.policy_version:
                 return resolve(str(known.version), name=name)
-        with contextlib.redirect_stderr(io.StringIO()):  # MLflow reports every step there
-            copied = client.copy_model_version(origin.uri, name)
-        number = str(copied.version)
-        for key in set(_OF_THE_ORIGIN) & set(copied.tags or {}):
-            client.delete_model_version_tag(name, number, key)
-        client.set_model_version_tag(name, number, v.TAG_COPIED_FROM, origin.policy_version)
-        client.set_registered_model_alias(name, v.CHALLENGER, number)
+        copied = register(origin, name)
+        client.set_model_version_tag(name, str(copied.version), v.TAG_COPIED_FROM, origin.policy_version)
     except MlflowException as error:
         raise StorageError(f"the registry refuses to copy {origin.policy_version} to {name}: {error}") from error
-    return resolve(number, name=name)
+    return copied

@@ -87,7 +87,7 @@ def promote(
     if challenger.name != name and not dry_run:
         raise ConfigError(f"{challenger.policy_version} is no version of {name}: copy it there first (source).")
     champion = None if aliases.champion is None else resolve(aliases.champion, name=name)
-    if champion is not None and champion == challenger:
+    if champion is not None and champion.model_id == challenger.model_id:
         return Promotion(champion, None, (), (), forced=False, moved=False)
     evaluation = latest_evaluation(challenger)
     windows = evaluation.windows if evaluation else ()
