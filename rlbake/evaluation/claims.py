@@ -88,6 +88,8 @@ def reasons(evaluation: Evaluation, name: str) -> tuple[str, ...]:
 def unsupported(evaluation: Evaluation, *names: str) -> tuple[str, ...]:
     """Why the logs know too little about candidates; empty if they know enough."""
     found = [*evaluation.refusals]
+    if AGENT in names and AGENT not in evaluation.support:
+        found.append("Nothing is known about how well the logs cover what the agent would do.")
     for who in names:
         support = evaluation.support.get(who)
         if support is None:

@@ -118,6 +118,6 @@ def relative(difference: Figure | None, base: Figure | None) -> str:
 def _to_scale(x: float, figure: Figure) -> float:
     """A number without the digits that its interval makes meaningless, but never rounded to 0."""
     length = figure.high - figure.low
-    if not math.isfinite(x) or not 0 < length < math.inf:
+    if not abs(x) < 1e15 or not 0 < length < math.inf:
         return x
     return round(x, 2 - math.floor(math.log10(length))) or float(f"{x:.1g}")
