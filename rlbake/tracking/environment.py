@@ -6,16 +6,19 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import mlflow
 from mlflow.environment_variables import MLFLOW_ENV_ROOT
 from mlflow.exceptions import MlflowException
+from packaging.requirements import Requirement
 
 from rlbake.tracking.references import ResolvedModel
 
@@ -56,6 +59,13 @@ def loads(model: ResolvedModel, *, fresh: bool) -> tuple[bool, str]:
             return False, f"its files cannot be read: {' '.join(str(error).split())}"
         except json.JSONDecodeError:
             return False, f"its process ended without an answer: {said[:300]!r}."
+
+
+def packages() -> dict[str, str]:
+    """Versions of Python and of the packages that rlbake demands, as installed; what a training run records."""
+    demanded = [Requirement(line) for line in requires("rlbake") or []]
+    names = [r.name for r in demanded if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 class _Failed(Exception):
