@@ -251,7 +251,7 @@ def _next_policy(transitions: Transitions, target: Target, actions: int) -> np.n
     observations = {name: column[rows] for name, column in transitions.next_observation.items()}
     mask = None if transitions.next_action_mask is None else transitions.next_action_mask[rows]
     found = np.zeros((len(transitions), actions), np.float32)
-    found[rows] = distribution(target, observations, mask, actions=actions)
+    found[rows] = distribution(target, observations, mask, actions=actions, who="the policy")
     return found
 
 

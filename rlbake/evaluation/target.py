@@ -19,7 +19,7 @@ _ROUNDING = 1e-4  # of a sum of float32 probabilities
 
 
 def distribution(
-    target: Target, observations: Observations, mask: np.ndarray | None, *, actions: int, who: str = "the policy"
+    target: Target, observations: Observations, mask: np.ndarray | None, *, actions: int | None = None, who: str
 ) -> np.ndarray:
     """π(a|x), float64 [N, A].
 
@@ -27,7 +27,7 @@ def distribution(
         target: the policy.
         observations: arrays [N] by feature.
         mask: bool [N, A], allowed actions; None: all are.
-        actions: A.
+        actions: A; None: whatever the policy has.
         who: names the policy in errors.
 
     Raises:
@@ -35,16 +35,18 @@ def distribution(
             one that is not allowed.
     """
     rows = len(next(iter(observations.values())))
-    found = np.zeros((rows, actions))
-    for start in range(0, rows, ROWS_AT_ONCE):
+    parts = []
+    for start in range(0, max(rows, 1), ROWS_AT_ONCE):
         at = slice(start, start + ROWS_AT_ONCE)
         part = np.asarray(target({n: c[at] for n, c in observations.items()}, None if mask is None else mask[at]))
-        if part.shape != found[at].shape:
+        expected = min(rows - start, ROWS_AT_ONCE), part.shape[-1] if actions is None else actions
+        if part.shape != expected:
             raise DataError(
-                f"{who} has probabilities of shape {list(part.shape)} where {list(found[at].shape)} was expected: "
-                f"one for each of {actions} actions."
+                f"{who} has probabilities of shape {list(part.shape)} where {list(expected)} was expected: one for "
+                "each row and action."
             )
-        found[at] = part
+        parts.append(part.astype(np.float64))
+    found = np.concatenate(parts)
     _refuse(~(np.isfinite(found) & (found >= 0)).all(axis=1), f"{who} has negative or infinite probabilities")
     _refuse(np.abs(found.sum(axis=1) - 1) > _ROUNDING, f"the probabilities of {who} do not sum to 1")
     if mask is not None:
