@@ -2,16 +2,17 @@
 
 import click
 
-from entry_points.terminal import common_options, run, training_options
+from entry_points.terminal import common_options, gate_options, run, training_options
 from rlbake.period import open_period
 from rlbake.period.main import run_period
 from rlbake.period.train import training_config
+from rlbake.registry.config import read_gate
 
 
 @click.command(help=__doc__)
 @common_options
 @training_options
-@click.option("--margin", type=float, default=0.0, help="How much better than the champion it must be, in return.")
+@gate_options
 def command(
     application: str,
     tables: str,
@@ -21,10 +22,12 @@ def command(
     config: str | None,
     set: str | None,
     name: str | None,
-    margin: float,
+    gate: str | None,
+    margin: float | None,
 ) -> None:
     period = open_period(application, tables, date, seed, name)
-    run_period(period, training_config(period, agent, config, set), margin=margin)
+    rules = read_gate(period.application.gate, gate, margin)
+    run_period(period, training_config(period, agent, config, set), rules)
 
 
 if __name__ == "__main__":

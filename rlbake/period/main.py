@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 
 from rlbake.agents.config import TrainConfig
 from rlbake.errors import GateRefused, NotFoundError
 from rlbake.period.build import build_period
 from rlbake.period.evaluate import evaluate
+from rlbake.period.ledger import check_ledger
 from rlbake.period.models import champion_of
 from rlbake.period.period import Period
 from rlbake.period.promote import promote
 from rlbake.period.score import score
 from rlbake.period.train import train
+from rlbake.registry.config import GateConfig
 from rlbake.tracking.runs import stage_run
 
 _logger = logging.getLogger(__name__)
 
 
-def run_period(period: Period, config: TrainConfig, *, margin: float = 0.0) -> None:
-    """Build → train → evaluate → promote if the gate passes → score, each a nested run.
+def run_period(period: Period, config: TrainConfig, rules: GateConfig) -> None:
+    """Build → ledger → train → evaluate → promote if the gate passes → score, each a nested run.
 
     A challenger that the gate refuses is no failure of the period: the champion stays and scores.
 
@@ -27,13 +30,13 @@ def run_period(period: Period, config: TrainConfig, *, margin: float = 0.0) -> N
         GateRefused: and there is no champion that could score.
     """
     with stage_run("main", application=period.application.name, window=period.window.ds) as run:
-        run.log_config({"seed": period.seed, "margin": margin, "model_name": period.model_name})
+        run.log_config({"seed": period.seed, "model_name": period.model_name, "gate": asdict(rules)})
         build_period(period)
+        check_ledger(period, run)
         challenger = train(period, config)
-        if period.application.world() is not None:
-            evaluate(period, challenger.uri)
+        evaluate(period, challenger.uri, rules=rules)
         try:
-            promote(period, str(challenger.version), margin=margin)
+            promote(period, str(challenger.version), rules=rules)
         except GateRefused as refusal:
             _logger.info("Not promoted: %s", refusal)
             try:

@@ -102,6 +102,8 @@ class CartPole(Scenario):
     metrics = (ALIVE,)
     reward = {ALIVE: 1.0}
     gamma = 0.99
+    # The world is known exactly, and over 200 steps a random log says next to nothing about a policy that balances.
+    gate = {"primary": "simulated"}
 
     units = 1350  # about 30,000 decisions a day when they are random
     logs = ("steps",)
