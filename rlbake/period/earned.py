@@ -70,7 +70,10 @@ def per_episode(snapshot: Snapshot, versions: Collection[str], gamma: float) -> 
         StorageError: the table cannot be read.
     """
     columns = [v.ENV_ID, v.EPISODE, v.TIMESTAMP, v.REWARD, v.STEP_TYPE, v.END, v.POLICY_VERSION]
-    going = pd.DataFrame(columns=["steps", "gain", "who"])
+    going = pd.DataFrame(
+        {"steps": pd.Series(dtype=np.float64), "gain": pd.Series(dtype=np.float64), "who": pd.Series(dtype=object)},
+        pd.MultiIndex.from_arrays([[], []], names=[v.ENV_ID, v.EPISODE]),
+    )
     for window in snapshot.windows:
         with storage_errors(snapshot):
             rows = open_dataset(snapshot).to_table(columns=columns, filter=pc.field(v.DS) == window).to_pandas()

@@ -39,6 +39,8 @@ def draw(entries: Sequence[Entry], coverage: Mapping[str, float], title: str) ->
     step = -(-len(windows) // _LABELS)
     below.set_xticks(range(0, len(windows), step), windows[::step], rotation=30, ha="right")
     below.set_xlim(-0.6, len(windows) - 0.4)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     return drawn.getvalue()
@@ -64,5 +66,3 @@ def _amounts(axes: Axes, entries: Sequence[Entry], windows: Sequence[str]) -> No
             known.add(label)
     axes.fill_between([], [], color=GREY, alpha=0.2, label="promised, 95 %")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
