@@ -104,7 +104,16 @@ def _build_commands(place: Path, python: Path, requirements: Path) -> list[list[
             [uv, "pip", "install", "--quiet", "--python", str(python), "--requirement", str(requirements)],
         ]
     if importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]
+        pip = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            "--disable-pip-version-check",
+            "--requirement",
+        ]
         return [[sys.executable, "-m", "venv", str(place)], [*pip, str(requirements)]]
     raise _Failed(
         "there is nothing to build a fresh environment with: install uv, or Python's venv (Debian: python3-venv)."
