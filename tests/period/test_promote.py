@@ -24,6 +24,7 @@ from tests.registry.conftest import (  # noqa: F401 (fixtures)
     champion,
     evaluate,
     registered,
+    store_with_champion,
     tags,
 )
 

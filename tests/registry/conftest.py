@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from rlbake import vocabulary as v
 from rlbake.cadence import Cadence
 from rlbake.evaluation.evaluation import (
     AGENT,
@@ -41,15 +44,16 @@ Register = Callable[..., ResolvedModel]
 @pytest.fixture
 def registered(tracking_uri: str) -> Register:
     """Logs and registers a model, as a training does."""
+    return train
+
+
+def train(name: str = NAME) -> ResolvedModel:
+    """Logs and registers a model without files."""
     connect()
-
-    def make(name: str = NAME) -> ResolvedModel:
-        with stage_run("train", application="demo") as training:
-            logged = mlflow.initialize_logged_model(name="agent", source_run_id=training.run_id)
-            logged = mlflow.finalize_logged_model(logged.model_id, "READY")
-        return register(resolve(f"models:/{logged.model_id}"), name)
-
-    return make
+    with stage_run("train", application="demo") as training:
+        logged = mlflow.initialize_logged_model(name="agent", source_run_id=training.run_id)
+        logged = mlflow.finalize_logged_model(logged.model_id, "READY")
+    return register(resolve(f"models:/{logged.model_id}"), name)
 
 
 def around(value: float, half: float = 0.01) -> Figure:
@@ -123,10 +127,28 @@ def tags(version: str, name: str = NAME) -> dict[str, str]:
     return MlflowClient().get_model_version(name, version).tags
 
 
+@pytest.fixture(scope="session")
+def store_with_champion(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose one version is champion; copying it is quicker than promoting."""
+    database = shutil.copy(migrated_store, tmp_path_factory.mktemp("champion") / "mlflow.db")
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # which the setters write to as well
+            patch.setenv(name, "")
+        patch.chdir(database.parent)
+        mlflow.set_tracking_uri(f"sqlite:///{database}")
+        mlflow.set_registry_uri(f"sqlite:///{database}")
+        model = train()
+        evaluate(model)
+        promoted(model)
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+    return database
+
+
 @pytest.fixture
-def champion(registered: Register) -> ResolvedModel:
+def champion(store_with_champion: Path, tracking_uri: str) -> ResolvedModel:
     """Version 1, the champion."""
-    model = registered()
-    evaluate(model)
-    promoted(model)
-    return model
+    shutil.copy(store_with_champion, tracking_uri.removeprefix("sqlite:///"))
+    connect()
+    return resolve(v.CHAMPION, name=NAME)

@@ -85,6 +85,7 @@ def test_files_that_are_gone_are_told(logged: Logged, policy_dir: Path) -> None:
     assert (works, "Could not find" in reason) == (False, True), reason
 
 
+@pytest.mark.slow
 def test_requirements_that_cannot_be_installed_do_not_pass(
     logged: Logged, policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
