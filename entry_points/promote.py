@@ -6,7 +6,6 @@ from entry_points.terminal import common_options, gate_options, optional, run
 from rlbake.period import open_period
 from rlbake.period.promote import promote
 from rlbake.registry.config import read_gate
-from rlbake.registry.config import read_gate
 
 
 @click.command(help=__doc__)
