@@ -8,6 +8,7 @@ import json
 import math
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rlbake.errors import ConfigError, NotFoundError, SpecError
@@ -44,9 +45,27 @@ def pack(
         raise NotFoundError(f"there is no policy in {root}: it needs {DESCRIPTION} and {SAVED_MODEL}/.")
     description = json.loads((root / DESCRIPTION).read_text())
     actions = _same_actions(from_json(description["action"]), action)
-    inputs = _inputs([from_json(feature) for feature in description["observation"]], observation)
-    archive = _zipped(root / SAVED_MODEL)
-    return Policy(archive, hashlib.sha256(archive).hexdigest(), inputs, actions, explore, temperature)
+    read = [from_json(feature) for feature in description["observation"]]
+    model = pack_model(root / SAVED_MODEL, read, observation=observation, actions=actions)
+    return replace(model, explore=explore, temperature=temperature)
+
+
+def pack_model(
+    saved_model: str | Path, features: Sequence[Feature], *, observation: Sequence[Feature], actions: int
+) -> Policy:
+    """Any SavedModel that takes features, and maybe some other of a policy's inputs.
+
+    Args:
+        saved_model: its folder.
+        features: those that it reads.
+        observation: the application's features, in the order of the worker's columns.
+        actions: how many there are.
+
+    Raises:
+        SpecError: the model reads features that the application does not have.
+    """
+    archive, inputs = _zipped(Path(saved_model)), _inputs(features, observation)
+    return Policy(archive, hashlib.sha256(archive).hexdigest(), inputs, actions, explore=False, temperature=0.0)
 
 
 def _same_actions(trained: Action, action: Action) -> int:

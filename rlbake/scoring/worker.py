@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -29,7 +29,8 @@ FEATURE = "feature_{}"
 ACTION_MASK, NOISE = "action_mask", "noise"
 ACTION_INDEX, LOG_PROBABILITY = "action_index", "log_probability"
 
-_LOADED = "rlbake_loaded_policy"
+_LOADED = "rlbake_loaded_policies"
+_MOST_LOADED = 32
 
 
 @dataclass(frozen=True)
@@ -75,33 +76,56 @@ def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.
 
 
 def _decisions(policy: Policy, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    found, refused = outputs(policy, batch, (ACTION_INDEX, LOG_PROBABILITY))
+    return tuple(pa.array(values, mask=refused) for values in found)
+
+
+def outputs(
+    policy: Policy, batch: pa.RecordBatch, wanted: Sequence[str], feature: str = FEATURE, mask: str = ACTION_MASK
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """What the graph says of each of B rows.
+
+    Args:
+        policy: or any other model that takes some of a policy's inputs.
+        batch: the features, and where there are any the noise and the mask.
+        wanted: names of the graph's outputs.
+        feature: pattern of the features' columns.
+        mask: the mask's column.
+
+    Returns:
+        Arrays [B, …], one for each name, and bool [B]: whether the graph refused the row or one next to it; the
+        outputs are 0 there.
+    """
     tf, graph = _loaded(policy)
     rows = -(-batch.num_rows // CHUNK) * CHUNK
-    inputs, categories = _inputs(tf, policy, batch, rows)
+    inputs, categories = _inputs(tf, policy, batch, rows, feature, mask)
     constants = {"explore": tf.constant(policy.explore), "temperature": tf.constant(policy.temperature, tf.float32)}
-    action = np.zeros(rows, np.int32)
-    log_probability = np.zeros(rows, np.float32)
+    taken = set(graph.structured_input_signature[1])
+    specs = [graph.structured_outputs[name] for name in wanted]
+    found = [np.zeros((rows, *spec.shape[1:]), spec.dtype.as_numpy_dtype) for spec in specs]
     refused = np.zeros(rows, bool)
     for start in range(0, rows, CHUNK):
         chunk = slice(start, start + CHUNK)
-        tensors = {name: tf.constant(values[chunk]) for name, values in inputs.items()}
+        tensors = {name: tf.constant(values[chunk]) for name, values in inputs.items() if name in taken}
         tensors |= {name: tf.gather(words, inputs[name][chunk]) for name, words in categories.items()}
+        tensors |= {name: value for name, value in constants.items() if name in taken}
         try:
-            outputs = graph(**tensors, **constants)
+            said = graph(**tensors)
         except tf.errors.InvalidArgumentError:
             refused[chunk] = True
             continue
-        action[chunk] = outputs["action_index"].numpy()
-        log_probability[chunk] = outputs["log_probability"].numpy()
-    seen = slice(batch.num_rows)
-    return tuple(pa.array(values[seen], mask=refused[seen]) for values in (action, log_probability))
+        for values, name in zip(found, wanted, strict=True):
+            values[chunk] = said[name].numpy()
+    return [values[: batch.num_rows] for values in found], refused[: batch.num_rows]
 
 
-def _inputs(tf: Any, policy: Policy, batch: pa.RecordBatch, rows: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _inputs(
+    tf: Any, policy: Policy, batch: pa.RecordBatch, rows: int, feature: str, mask: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The graph's inputs, padded to so many rows; a category is an index into its words, a string tensor."""
     inputs, categories = {}, {}
     for name, kind, number, optional in policy.features:
-        column = batch.column(FEATURE.format(number))
+        column = batch.column(feature.format(number))
         if kind == "Category":
             encoded = column.dictionary_encode()
             words = encoded.dictionary.to_pylist()
@@ -112,14 +136,19 @@ def _inputs(tf: Any, policy: Policy, batch: pa.RecordBatch, rows: int) -> tuple[
         else:  # NULL becomes NaN
             numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
             inputs[name] = _padded(numbers, rows, 0.0)
-    inputs["noise"] = _padded(batch.column(NOISE).to_numpy(), rows, 0.0)
-    mask = np.ones((rows, policy.actions), bool)
-    if ACTION_MASK in batch.schema.names:
-        column = batch.column(ACTION_MASK)
-        given = np.flatnonzero(column.is_valid())
-        mask[given] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, policy.actions)
-    inputs["action_mask"] = mask
+    noise = batch.column(NOISE).to_numpy() if NOISE in batch.schema.names else np.zeros(batch.num_rows)
+    inputs[NOISE] = _padded(noise, rows, 0.0)
+    inputs[ACTION_MASK] = np.ones((rows, policy.actions), bool)
+    if mask in batch.schema.names:
+        inputs[ACTION_MASK][: batch.num_rows] = allowed(batch.column(mask), policy.actions)
     return inputs, categories
+
+
+def allowed(column: pa.Array, actions: int) -> np.ndarray:
+    """bool [B, A]: what a column of masks, lists of booleans, allows; NULL is everything."""
+    mask = np.ones((len(column), actions), bool)
+    mask[np.flatnonzero(column.is_valid())] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, actions)
+    return mask
 
 
 def _padded(values: np.ndarray, rows: int, filler: Any) -> np.ndarray:
@@ -129,15 +158,17 @@ def _padded(values: np.ndarray, rows: int, filler: Any) -> np.ndarray:
 
 
 def _loaded(policy: Policy) -> tuple[Any, Any]:
-    """TensorFlow and the policy's graph, loaded once per Python worker and kept between tasks."""
-    kept = sys.modules.setdefault(_LOADED, ModuleType(_LOADED)).__dict__
-    if kept.get("digest") != policy.digest:
+    """TensorFlow and the policy's graph, loaded once per Python worker and kept between tasks, the latest few."""
+    kept = sys.modules.setdefault(_LOADED, ModuleType(_LOADED)).__dict__.setdefault("graphs", {})
+    if policy.digest not in kept:
         with _without_native_logs():
-            kept["graph"] = _load(policy.archive)
-        kept["digest"] = policy.digest
+            graph = _load(policy.archive)
+        while len(kept) >= _MOST_LOADED:
+            del kept[next(iter(kept))]
+        kept[policy.digest] = graph
     import tensorflow as tf
 
-    return tf, kept["graph"]
+    return tf, kept[policy.digest]
 
 
 def _load(archive: bytes) -> Any:
