@@ -1,7 +1,8 @@
 """Everybody who could decide, valued on the same held-out decisions.
 
 Every policy sees the same rows, so that differences are taken pairwise, and every interval is clustered
-by environment. What a policy's values are modelled with (fitted Q evaluation) is fitted on the training
+by environment. An episode counts as far as it was logged, for everybody alike: what the logs cannot show is
+not added from a model. What a policy's values are modelled with (fitted Q evaluation) is fitted on the training
 rows and on the other folds of the held-out environments, never on the rows that it is asked about.
 """
 
@@ -192,7 +193,8 @@ class _Study:
         candidate = self._candidates[name]
         model = self._model(candidate, outcome)
         fold = self._fold[-len(given) :]
-        return rows_of(given, candidate, propensity=self._propensity, model=model, fold=fold)
+        rows = rows_of(given, candidate, propensity=self._propensity, model=model, fold=fold)
+        return replace(rows, tail=np.zeros(len(rows)))
 
     def _model(self, candidate: Candidate, outcome: str) -> QModel:
         """One serves everybody where no step looks ahead."""
@@ -258,4 +260,5 @@ def _part(rows: Rows, among: np.ndarray) -> Rows:
 
 
 def _figure(interval: Interval, claims_coverage: bool) -> Figure:
-    return Figure(interval.value, interval.low, interval.high, claims_coverage)
+    """An interval from few units of skewed weights does not cover what it says, whatever the estimator claims."""
+    return Figure(interval.value, interval.low, interval.high, claims_coverage and not interval.skewed)

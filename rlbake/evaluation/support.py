@@ -12,7 +12,7 @@ from rlbake.evaluation.rows import Rows
 
 LEAST_ESS = 100  # decisions or episodes
 LEAST_ENVIRONMENTS = 30  # effectively: below it no normal approximation over environments
-LEAST_OVERLAP = 0.9
+LEAST_OVERLAP = 0.9  # and three standard errors below 1
 MOST_OVERLAP = 1.1  # and three standard errors above 1
 LARGEST_SHARE = 0.1  # of all weight, on one decision or episode
 HEAVIEST_TAIL = 0.7
@@ -121,7 +121,7 @@ class WeightMoments:
                 f"fewer than {LEAST_ENVIRONMENTS}: intervals are too narrow.",
             ),
             (
-                found.overlap < LEAST_OVERLAP,
+                found.overlap < min(LEAST_OVERLAP, 1 - noise),
                 f"The logs tell about only {found.overlap:.0%} of what the policy would do.",
             ),
             (

@@ -97,8 +97,8 @@ class MessageTiming(Scenario):
     # Today's hour changes nothing about tomorrow: not the rhythm, nor who stays. A look ahead adds only noise.
     gamma = 0.0
 
-    units = 5000
-    warm_up = 2  # a decision's successor comes a day later
+    units = 20_000
+    warm_up = 3  # a decision's successor comes a day later, and one day held out tells too little about 24 hours
     logs = ("observations", "outcomes", "decisions")  # decisions last: they are never empty
 
     def world(self) -> MessageTimingWorld:
