@@ -76,6 +76,7 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
             known = off_policy(period, snapshot, evaluated, champion, primary=primary)
         with run.phase("simulate"):
             played = _simulated(period, evaluated), _simulated(period, champion)
+        _logger.info("Trying %s outside of this process (%s).", evaluated.policy_version, asked.loads_in)
         with run.phase("load"):
             loaded, message = loads(evaluated, fresh=asked.loads_in == FRESH)
         evaluation = Evaluation(
@@ -130,8 +131,8 @@ def _metrics(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     """  # fmt: skip
     named: list[tuple[str, Figure]] = []
     for candidate, estimates in evaluation.estimates.items():
-        for estimator, figure in estimates.items():
-            named.append((_path(candidate, estimator), figure))
+        shown = estimates if candidate in (AGENT, LOGGED) else {evaluation.primary: estimates[evaluation.primary]}
+        named += [(_path(candidate, estimator), figure) for estimator, figure in shown.items()]
     named += [(f"ope/difference/{other}", figure) for other, figure in evaluation.differences.items()]
     named += [(f"ope/metric/{m}", figures[AGENT]) for m, figures in evaluation.metrics.items() if AGENT in figures]
     named += [(f"ope/metric/{m}/difference", figure) for m, figure in evaluation.metric_differences.items()]
@@ -169,11 +170,18 @@ def _tell(evaluation: Evaluation) -> None:
         figure = estimates.get(LOGGED if candidate == LOGGED else evaluation.primary)
         if figure is not None:
             _logger.info(
-                "%-18s %s by %s: %.4g, 95 %% interval [%.4g, %.4g].", candidate, evaluation.unit,
+                "%-18s %s by %s: %.4g, 95 %% interval [%.4g, %.4g]%s", candidate, evaluation.unit,
                 "the logs" if candidate == LOGGED else evaluation.primary, figure.value, figure.low, figure.high,
+                ", which the logs do not support." if _doubtful(evaluation, candidate) else ".",
             )  # fmt: skip
     for reason in evaluation.refusals:
         _logger.warning("The logs cannot tell: %s", reason)
+
+
+def _doubtful(evaluation: Evaluation, candidate: str) -> bool:
+    support = evaluation.support.get(candidate)
+    figure = evaluation.estimates[candidate].get(evaluation.primary)
+    return bool(support and support.warnings) or bool(figure and not figure.claims_coverage)
 
 
 def _challenger(period: Period) -> ResolvedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -26,6 +27,8 @@ from rlbake.period.features import drift_metrics, known_profiles
 from rlbake.period.period import Period
 from rlbake.registry.versions import ResolvedModel, policy_dir
 from rlbake.specs import Discrete
+
+_logger = logging.getLogger(__name__)
 
 MOST_LEARNED_FROM = 1_000_000  # rows that value models and clones are fitted on
 
@@ -157,6 +160,8 @@ def _candidates(
     tried = logging_policy(training, observation=observation, action=action, seed=seed)
     fixed, name = best_fixed_action(training, tried.probability, action)
     everybody += [fixed, behavior_clone(training, observation=observation, action=action, seed=seed)]
+    if application.gamma:
+        _logger.info("Training the same agent without foresight, to compare with.")
     shortsighted = bandit(
         training, _config(model), observation=observation, action=action, seed=seed, profiles=profiles
     )

@@ -22,6 +22,7 @@ from rlbake.period.progress import Progress
 from rlbake.policies.export import export_policy
 from rlbake.registry.versions import ResolvedModel, register
 from rlbake.tracking.dataset import TrajectoryDataset
+from rlbake.tracking.environment import packages
 from rlbake.tracking.model import log_agent
 from rlbake.tracking.runs import StageRun, stage_run
 
@@ -94,6 +95,7 @@ def _asked(period: Period) -> dict[str, Any]:
         "tables": period.application.tables,
         "seed": period.seed,
         "model_name": period.model_name,
+        "packages": packages(),
     }
 
 

@@ -49,6 +49,7 @@ class GateConfig:
         margin: what the challenger must be better by, in the unit of the estimate.
         baseline: candidate that a first champion must beat.
         guardrails: by outcome metric.
+        allow_doubts: whether warnings about the challenger's or the champion's weights may be passed over.
         max_tail: largest shape of the weights' tail.
         min_environments: fewest held-out environments.
         min_ess: smallest effective sample size, in decisions or episodes.
@@ -56,6 +57,7 @@ class GateConfig:
         allow_estimated: whether estimated propensities will do.
         max_deterministic: largest share of rows with logging probability 1.
         max_drift: largest population stability index of a feature.
+        ignored_drift: features that may drift as they like.
         loads_in: where the model must have been seen to load.
         max_flips: largest share of changed greedy decisions; None: any.
         max_kl: largest mean KL divergence from the champion, in nats; None: any.
@@ -66,6 +68,7 @@ class GateConfig:
     margin: _Finite
     baseline: Literal["logged", "rules", "best_fixed_action", "behavior_clone", "bandit"]
     guardrails: dict[str, Guardrail]
+    allow_doubts: bool
     max_tail: _Finite
     min_environments: Annotated[int, Field(ge=0)]
     min_ess: _Positive
@@ -73,6 +76,7 @@ class GateConfig:
     allow_estimated: bool
     max_deterministic: _Share
     max_drift: _Positive
+    ignored_drift: tuple[str, ...]
     loads_in: Literal["fresh", "process"]
     max_flips: _Share | None
     max_kl: _Positive | None

@@ -8,9 +8,13 @@ from rlbake.registry.contest import AGAIN, Contest, RuleResult
 
 def drift(contest: Contest) -> RuleResult:
     """The largest population stability index of a feature, against the champion's training, keeps to the limit."""
-    found, limit = contest.evaluation.drift, contest.config.max_drift
+    limit, ignored = contest.config.max_drift, contest.config.ignored_drift
     if contest.champion is None:
         return RuleResult("drift", True, "there is no champion whose inputs could have drifted.")
+    known = contest.evaluation.drift or {}
+    found = {feature: index for feature, index in known.items() if feature not in ignored}
+    if known and not found:
+        return RuleResult("drift", True, "all features may drift as they like.")
     if not found:
         said = f"the drift of the inputs since the training of {contest.against} is not known. {AGAIN}."
         return RuleResult("drift", False, said)

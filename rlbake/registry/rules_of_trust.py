@@ -51,9 +51,12 @@ def support(contest: Contest) -> RuleResult:
     if difference is not None and not difference.claims_coverage:
         said = f"the interval of {contest.primary} does not claim to hold the true value: choose another primary."
         return RuleResult(name, False, said)
-    warnings = [warning for s in known.values() for warning in s.warnings]
-    said = f"the logs can tell what {contest.who} earns{': ' + ' '.join(warnings) if warnings else '.'}"
-    return RuleResult(name, True, said, tails)
+    doubts = [f"Of the {who}: {warning}" for who, s in known.items() for warning in s.warnings]
+    if not doubts:
+        return RuleResult(name, True, f"the logs can tell what {contest.who} earns.", tails)
+    allowed = contest.config.allow_doubts
+    verdict = "are trusted all the same (allow_doubts)" if allowed else f"cannot tell what {contest.who} earns"
+    return RuleResult(name, allowed, f"the logs {verdict}. {' '.join(doubts)}", tails)
 
 
 def propensities(contest: Contest) -> RuleResult:

@@ -96,6 +96,7 @@ class MessageTiming(Scenario):
     reward = {"click": 1.0, "unsubscribe": -2.0}
     # Today's hour changes nothing about tomorrow: not the rhythm, nor who stays. A look ahead adds only noise.
     gamma = 0.0
+    gate = {"ignored_drift": ["is_weekend"]}
 
     units = 20_000
     warm_up = 3  # a decision's successor comes a day later, and one day held out tells too little about 24 hours

@@ -87,7 +87,7 @@ def good(model: ResolvedModel, champion: ResolvedModel | None = None) -> Evaluat
         kl=0.1 if champion else None,
         drift={"x": 0.02, "y": 0.05} if champion else None,
         loads=True,
-        loads_in="process",
+        loads_in="fresh",
         simulated=world,
         champion_simulated=replace(world, mean=49.0, low=47.0, high=51.0) if champion else None,
     )

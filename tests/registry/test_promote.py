@@ -40,7 +40,7 @@ def test_the_first_champion_bears_what_it_was_promised_to_earn(registered: Regis
     assert promise_kept_by(MlflowClient().get_model_version(NAME, "1")) == PROMISE
     record = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/gate.json"))
     assert (record["challenger"], record["champion"]) == ("main.rl.demo/1", None)
-    assert record["config"]["min_ess"] == 30
+    assert record["config"]["min_ess"] == 100
     assert [rule["name"] for rule in record["rules"] if not rule["passed"]] == []
 
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import venv
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -182,22 +181,6 @@ def test_it_predicts_where_rlbake_spark_and_tf_agents_cannot_be_imported(info: M
     environment = {k: x for k, x in os.environ.items() if k not in ("TF_USE_LEGACY_KERAS", "PYTHONPATH")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split(",") == CHOSEN
-
-
-@pytest.mark.slow
-def test_it_predicts_in_a_fresh_environment_with_its_own_requirements(info: ModelInfo, tmp_path: Path) -> None:
-    folder = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(tmp_path / "model"))
-    venv.create(tmp_path / "fresh", with_pip=True)
-    python = tmp_path / "fresh" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "-r", f"{folder}/requirements.txt"]
-    subprocess.run(install, check=True)
-    code = PREDICT.format(blocked=["rlbake"], rows=ROWS.to_dict("list"), uri=folder)
-    environment = {k: x for k, x in os.environ.items() if k not in ("TF_USE_LEGACY_KERAS", "PYTHONPATH")}
-    done = subprocess.run(
-        [python, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split(",") == CHOSEN
