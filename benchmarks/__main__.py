@@ -5,7 +5,7 @@ import sys
 
 import click
 
-BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring")
+BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring", "evaluation")
 
 
 def main() -> None:
