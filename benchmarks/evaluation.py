@@ -6,9 +6,8 @@ Trajectories of 8 features, 24 actions and 7 decisions per environment, logged a
 size is valued by every one-step estimator, with a model of action values. Both sides read Parquet, run the policy
 and the model over every row, and sum in 10,000 units:
 
-spark    rlbake.scoring.evaluation.evaluate_on_spark on all cores, which brings each environment's rows together
-numpy    one process on one core, TensorFlow too, that reads batches of 65,536 rows and adds up; it needs no
-         environment in one place, which one-step sums do not ask for either
+spark    rlbake.scoring.evaluation.evaluate_on_spark on all cores
+numpy    one process on one core, TensorFlow too, that reads batches of 65,536 rows and adds up
 sums     the estimators alone, on rows in memory, on one core
 
 Spark's start-up is not counted, nor are imports; a first pass over a few rows warms both sides up.

@@ -1,8 +1,8 @@
 """Off-policy evaluation on Spark: logs of any size become at most `units` sums for each estimator.
 
-Every decision goes to the executor that holds its environment, is seen there by each policy's own graph, and added
-up (`scoring.evaluation_worker`). What comes back does not grow with the logs, and what is made of it on the driver
-(values, intervals, paired differences, support) is the same as of rows in memory.
+Every decision is seen by each policy's own graph on an executor (for values of episodes, the one that holds all of
+its environment) and added up (`scoring.evaluation_worker`). What comes back does not grow with the logs, and what is
+made of it on the driver (values, intervals, paired differences, support) is the same as of rows in memory.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ def evaluate_on_spark(
         job.Question(policy, values.get(name), tuple(estimators.values()), sequential, sequential and name in values)
         for name, policy in policies.items()
     ]
-    onward = sequential and bool(values)
-    flat = trajectories.select(*_columns(observation, reward, units, onward=onward))
-    order = [job.UNIT, job.ENVIRONMENT, job.EPISODE, job.TIMESTAMP]
-    rows = flat.repartition(job.UNIT).sortWithinPartitions(*order)
-    found = rows.mapInArrow(job.summed(questions), _SCHEMA).collect()
+    columns = _columns(observation, reward, units)
+    if sequential:
+        columns |= _order() | (_following(observation) if values else {})
+    flat = trajectories.select(*(column.alias(name) for name, column in columns.items()))
+    found = (_of_episodes if sequential else _of_decisions)(flat, questions).collect()
     if not found:
         raise DataError("there is no decision to evaluate on: ask for other windows, or hold out more environments.")
     return _gathered([(row[job.UNIT], row[job.SUMS]) for row in found], policies, estimators, sequential, units)
@@ -114,29 +114,45 @@ def longest_episode(trajectories: DataFrame) -> int:
     return int(lengths.agg(F.max("count")).collect()[0][0] or 0)
 
 
-def _columns(observation: Sequence[Feature], reward: Mapping[str, float], units: int, *, onward: bool) -> list[Column]:
-    """In the worker's own names; what is flat crosses to Python cheaply."""
+def _of_episodes(rows: DataFrame, questions: Sequence[job.Question]) -> DataFrame:
+    """Whole environments, one after the other."""
+    order = [job.UNIT, job.ENVIRONMENT, job.EPISODE, job.TIMESTAMP]
+    return rows.repartition(job.UNIT).sortWithinPartitions(*order).mapInArrow(job.summed(questions), _SCHEMA)
+
+
+def _of_decisions(rows: DataFrame, questions: Sequence[job.Question]) -> DataFrame:
+    """Each row where it is; only sums move."""
+    parts = rows.mapInArrow(job.partly_summed(questions), _SCHEMA)
+    return parts.repartition(job.UNIT).mapInArrow(job.added, _SCHEMA)
+
+
+def _columns(observation: Sequence[Feature], reward: Mapping[str, float], units: int) -> dict[str, Column]:
+    """Of the decisions, in the worker's own names; what is flat crosses to Python cheaply."""
     weighed = [F.lit(weight).cast("float") * F.col(v.METRICS)[metric] for metric, weight in reward.items()]
-    columns = {
+    return {
         job.UNIT: F.pmod(F.xxhash64(v.ENV_ID), F.lit(units)).cast("long"),
+        job.ACTION: F.col(v.ACTION),
+        job.REWARD: sum((term.cast("double") for term in weighed), F.lit(0.0)),  # in single precision, as in memory
+        job.LOG_PROBABILITY: F.col(v.LOG_PROBABILITY),
+        job.MASK: F.col(v.ACTION_MASK),
+        **{worker.FEATURE.format(n): F.col(v.OBSERVATION)[f.name] for n, f in enumerate(observation)},
+    }
+
+
+def _order() -> dict[str, Column]:
+    return {
         job.ENVIRONMENT: F.col(v.ENV_ID),
         job.EPISODE: F.unix_micros(v.EPISODE),
         job.TIMESTAMP: F.unix_micros(v.TIMESTAMP),
         job.NEXT_TIMESTAMP: F.coalesce(F.unix_micros(v.NEXT_TIMESTAMP), F.lit(_NEVER)),
         job.ENDED: F.col(v.END) != v.NOT_ENDED,
         job.TERMINATED: F.col(v.END) == v.TERMINATED,
-        job.ACTION: F.col(v.ACTION),
-        job.REWARD: sum((term.cast("double") for term in weighed), F.lit(0.0)),  # in single precision, as in memory
-        job.LOG_PROBABILITY: F.col(v.LOG_PROBABILITY),
-        job.MASK: F.col(v.ACTION_MASK),
     }
-    seen = {worker.FEATURE: v.OBSERVATION}
-    if onward:
-        columns[job.NEXT_MASK] = F.col(v.NEXT_ACTION_MASK)
-        seen[job.NEXT_FEATURE] = v.NEXT_OBSERVATION
-    for pattern, struct in seen.items():
-        columns |= {pattern.format(n): F.col(struct)[feature.name] for n, feature in enumerate(observation)}
-    return [column.alias(name) for name, column in columns.items()]
+
+
+def _following(observation: Sequence[Feature]) -> dict[str, Column]:
+    seen = {job.NEXT_FEATURE.format(n): F.col(v.NEXT_OBSERVATION)[f.name] for n, f in enumerate(observation)}
+    return {job.NEXT_MASK: F.col(v.NEXT_ACTION_MASK), **seen}
 
 
 def _gathered(

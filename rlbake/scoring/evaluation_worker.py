@@ -56,6 +56,9 @@ class Question:
     looks_ahead: bool
 
 
+Transform = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
 class _Known(NamedTuple):
     """What has been found about one policy in a partition.
 
@@ -68,25 +71,23 @@ class _Known(NamedTuple):
     wrong: np.ndarray
 
 
-def summed(questions: Sequence[Question]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """A function for `mapInArrow` that sums over each unit's rows.
+def summed(questions: Sequence[Question]) -> Transform:
+    """A function for `mapInArrow` that sums over each unit's rows, for estimators of episodes.
 
     It reads a partition that holds whole units, sorted by unit, environment, episode and timestamp, a few batches
     at a time: no more than a batch and one environment are in memory. It writes a row per unit, and one per policy.
-
-    Args:
-        questions: the policies.
     """
 
     def emitted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        known = [_Known(_nothing(question.sequential), np.zeros(PROBLEMS, np.int64)) for question in questions]
+        known = [_nothing(question) for question in questions]
         open_unit, open_sums = -1, np.zeros(0)
         for part in _whole_environments(batches):
-            units, sums, found = _summed(questions, part)
-            known = [
-                _Known(before.moments.merged(now.moments), before.wrong + now.wrong)
-                for before, now in zip(known, found, strict=True)
-            ]
+            order = numbered(
+                _codes(part.column(ENVIRONMENT)),
+                *(_numbers(part, name) for name in (EPISODE, TIMESTAMP, NEXT_TIMESTAMP, ENDED)),
+            )
+            units, sums, found = _summed(questions, part, order)
+            known = _merged(known, found)
             if units[0] == open_unit:
                 sums[0] += open_sums
             elif open_unit >= 0:
@@ -96,10 +97,55 @@ def summed(questions: Sequence[Question]) -> Callable[[Iterator[pa.RecordBatch]]
                 yield _batch(units[:-1], sums[:-1])
         if open_unit >= 0:
             yield _batch([open_unit], open_sums[None])
-            for number, last in enumerate(known):
-                yield _batch([-1 - number], _written(last)[None])
+            yield from map(_last, range(len(known)), known)
 
     return emitted
+
+
+def partly_summed(questions: Sequence[Question]) -> Transform:
+    """A function for `mapInArrow` that sums over each unit's rows, for estimators of single decisions.
+
+    It reads any rows in any order, and writes a row per unit that it has met, and one per policy. `added` adds those
+    of several partitions.
+    """
+
+    def emitted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        known = [_nothing(question) for question in questions]
+        total: np.ndarray | None = None
+        met = np.zeros(0, bool)
+        for part in batches:
+            if not part.num_rows:
+                continue
+            alone = np.arange(part.num_rows)
+            units, sums, found = _summed(questions, part, Numbered(alone, alone * 0, alone >= 0))
+            known = _merged(known, found)
+            if total is None or units[-1] >= len(total):
+                larger = np.zeros((int(units[-1]) + 1, sums.shape[1]))
+                larger[: len(met)] = 0 if total is None else total
+                total, met = larger, np.r_[met, np.zeros(len(larger) - len(met), bool)]
+            total[units] += sums
+            met[units] = True
+        if total is not None:
+            yield _batch(np.flatnonzero(met), total[met])
+            yield from map(_last, range(len(known)), known)
+
+    return emitted
+
+
+def added(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """For `mapInArrow`: adds sums of the same unit, all of which are in the same partition."""
+    totals: dict[int, np.ndarray] = {}
+    for batch in batches:
+        for unit, payload in zip(batch.column(UNIT).to_pylist(), batch.column(SUMS), strict=True):
+            sums = np.frombuffer(payload.as_buffer(), np.float64)
+            if unit < 0:
+                yield _batch([unit], sums[None])
+            elif unit in totals:
+                totals[unit] += sums
+            else:
+                totals[unit] = sums.copy()
+    if totals:
+        yield _batch(list(totals), np.stack(list(totals.values())))
 
 
 def read(payload: bytes, sequential: bool) -> tuple[WeightMoments, np.ndarray]:
@@ -116,8 +162,17 @@ def _written(known: _Known) -> np.ndarray:
     return np.r_[m.decisions, m.certain, m.items, m.total, m.squares, known.wrong, m.largest].astype(np.float64)
 
 
-def _nothing(sequential: bool) -> WeightMoments:
-    return WeightMoments(sequential, 0, 0, 0, 0.0, 0.0, np.zeros((0, 2)), np.zeros(0))
+def _nothing(question: Question) -> _Known:
+    moments = WeightMoments(question.sequential, 0, 0, 0, 0.0, 0.0, np.zeros((0, 2)), np.zeros(0))
+    return _Known(moments, np.zeros(PROBLEMS, np.int64))
+
+
+def _merged(known: Sequence[_Known], more: Sequence[_Known]) -> list[_Known]:
+    return [_Known(a.moments.merged(b.moments), a.wrong + b.wrong) for a, b in zip(known, more, strict=True)]
+
+
+def _last(number: int, known: _Known) -> pa.RecordBatch:
+    return _batch([-1 - number], _written(known)[None])
 
 
 def _batch(units: Sequence[int] | np.ndarray, sums: np.ndarray) -> pa.RecordBatch:
@@ -131,11 +186,11 @@ def _whole_environments(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Record
     for batch in batches:
         if not batch.num_rows:
             continue
-        name = batch.column(ENVIRONMENT)
-        if kept and kept[-1].column(ENVIRONMENT)[-1] != name[0]:
+        if kept and kept[-1].column(ENVIRONMENT)[-1] != batch.column(ENVIRONMENT)[0]:
             yield _joined(kept)
             kept = []
-        changed = np.flatnonzero(_codes(name)[1:] != _codes(name)[:-1])
+        codes = _codes(batch.column(ENVIRONMENT))
+        changed = np.flatnonzero(codes[1:] != codes[:-1])
         if len(changed):
             cut = int(changed[-1]) + 1
             yield _joined([*kept, batch.slice(0, cut)])
@@ -150,12 +205,10 @@ def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
 
 
-def _summed(questions: Sequence[Question], batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, list[_Known]]:
-    """The units of whole environments, int64 [U], float64 [U, k] sums of all questions, and what else is known."""
-    order = numbered(
-        _codes(batch.column(ENVIRONMENT)),
-        *(_numbers(batch, name) for name in (EPISODE, TIMESTAMP, NEXT_TIMESTAMP, ENDED)),
-    )
+def _summed(
+    questions: Sequence[Question], batch: pa.RecordBatch, order: Numbered
+) -> tuple[np.ndarray, np.ndarray, list[_Known]]:
+    """The units in a batch, int64 [U], float64 [U, k] sums of all questions, and what else is known."""
     units, unit = np.unique(_numbers(batch, UNIT), return_inverse=True)
     logged = _numbers(batch, LOG_PROBABILITY).astype(np.float64)  # NaN where NULL
     missing = np.isnan(logged)
@@ -185,13 +238,13 @@ def _seen(
     if question.values is not None:
         (values,), refused = outputs(question.values, batch, ("values",))
         wrong[REFUSED] += refused.sum()
+    if question.values is not None and question.looks_ahead:
         onward = np.flatnonzero(order.last & ~_numbers(batch, TERMINATED).astype(bool))
-        if question.looks_ahead and len(onward):
-            following = batch.take(pa.array(onward))
-            (chances,), refused = outputs(question.policy, following, ("probabilities",), NEXT_FEATURE, NEXT_MASK)
-            (worth,), _ = outputs(question.values, following, ("values",), NEXT_FEATURE, NEXT_MASK)
-            wrong[REFUSED] += refused.sum()
-            tail[onward] = (chances.astype(np.float64) * worth).sum(axis=1)
+        following = batch.take(pa.array(onward))
+        (chances,), refused = outputs(question.policy, following, ("probabilities",), NEXT_FEATURE, NEXT_MASK)
+        (worth,), _ = outputs(question.values, following, ("values",), NEXT_FEATURE, NEXT_MASK)
+        wrong[REFUSED] += refused.sum()
+        tail[onward] = (chances.astype(np.float64) * worth).sum(axis=1)
     rows = seen_by(
         order,
         unit=unit,
