@@ -23,6 +23,12 @@ def spark() -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="session")
+def model_environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where fresh environments of models are kept: building one takes a minute, and all tests pin the same."""
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="session")
 def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A freshly migrated MLflow database; migrating one takes seconds, copying it does not."""
     from mlflow.tracking import MlflowClient

@@ -9,6 +9,7 @@ import mlflow
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.end_to_end.conftest import Enter
@@ -18,7 +19,11 @@ from rlbake.scenarios.message_timing import MessageTiming
 
 class Few(MessageTiming):
     units = 400
-"""
+    warm_up = 2
+    gate = {"primary": "simulated", "loads_in": "process"}
+
+class Many(MessageTiming):
+    gate = {"loads_in": "process", "ignored_drift": ["is_weekend"]}"""
 NAME = "main.rl.message_timing"
 QUICK = "steps=500,batch_size=64,agent.layers=[32]"
 
@@ -35,9 +40,15 @@ def aliases() -> dict[str, str]:
 
 def runs_below(run_id: str) -> list[tuple[str, str]]:
     """(stage, status) of all runs nested in one, in order of their start."""
-    found, level = [], [run_id]
+    return [(run.data.tags["rlbake.stage"], run.info.status) for run in nested(run_id)]
+
+
+def nested(run_id: str) -> list[Run]:
+    """All runs nested in one, in order of their start."""
+    found: list[Run] = []
+    level = [run_id]
     while level:
-        nested = [
+        below = [
             run
             for parent in level
             for run in mlflow.search_runs(
@@ -46,10 +57,9 @@ def runs_below(run_id: str) -> list[tuple[str, str]]:
                 output_format="list",
             )
         ]
-        found += nested
-        level = [run.info.run_id for run in nested]
-    found.sort(key=lambda run: run.info.start_time)
-    return [(run.data.tags["rlbake.stage"], run.info.status) for run in found]
+        found += below
+        level = [run.info.run_id for run in below]
+    return sorted(found, key=lambda run: run.info.start_time)
 
 
 def test_a_period_from_no_logs_to_scores_and_then_the_next(enter: Enter, few_players: str, tmp_path: Path):
@@ -100,13 +110,43 @@ def test_a_challenger_that_is_worse_is_refused_and_nothing_else_moves(enter: Ent
     assert refused.run.info.status == "FAILED"
     assert "lower bound" in refused.failure
     assert refused.failure in refused.printed
-    assert refused.run.data.metrics["gate/not_worse_than_champion"] == 0
+    assert refused.run.data.metrics["gate/better"] == 0
     assert aliases() == {"champion": "1", "challenger": "2"}
 
     forced = enter("promote", application=few_players, force="true")
     assert forced.exit_code == 0
     assert "FORCED" in forced.printed
     assert aliases() == {"champion": "2", "previous": "1"}
+
+
+@pytest.mark.slow
+def test_the_logs_alone_tell_a_harmful_agent_and_a_lucky_one_from_a_better_one(enter: Enter, few_players: str):
+    """From nothing but random decisions; the simulated world only says afterwards whether it was right."""
+    many = {"application": few_players.replace("Few", "Many")}
+    weak = enter("main", **many, set="steps=200")
+    assert weak.exit_code == 0, weak.printed
+    contenders = {
+        "harmful": "reward.click=-1,reward.unsubscribe=2",
+        "lucky": "holdout=0.9975,batch_size=32",  # has seen 50 players
+        "better": "steps=10000",
+    }
+    returns = {}
+    for name, changed in contenders.items():
+        assert enter("train", **many, set=changed).exit_code == 0
+        judged = enter("promote", **many)
+        assert (judged.exit_code == 0) == (name == "better"), judged.printed
+        assert judged.run.data.metrics["gate/better"] == float(name == "better")
+        evaluated = next(run for run in nested(judged.run.info.run_id) if run.data.tags["rlbake.stage"] == "evaluate")
+        figures = evaluated.data.metrics
+        assert figures["ope/dr/low"] <= figures["ope/dr/value"] <= figures["ope/dr/high"]
+        returns[name] = figures["sim/mean_return"]
+    assert returns["harmful"] < returns["lucky"] < returns["better"]
+    assert aliases() == {"champion": "4", "previous": "1"}
+
+    back = enter("promote", **many, version="previous")
+    assert back.exit_code == 0, back.printed
+    assert "ROLLED BACK" in back.printed
+    assert aliases() == {"champion": "1"}
 
 
 def test_a_build_repeated_makes_no_new_version(enter: Enter, few_players: str, tmp_path: Path):

@@ -111,17 +111,16 @@ def test_without_a_tool_it_says_what_to_install(
 
 @pytest.mark.slow
 def test_it_loads_in_a_fresh_environment_which_is_kept(
-    logged: Logged, policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    logged: Logged, policy_dir: Path, tmp_path: Path, model_environments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "environments"))
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(model_environments))
     model = logged(policy_dir)
     assert loads(model, fresh=True) == (True, f"it loads and predicts in Python {_version()}.")
-    (kept,) = (tmp_path / "environments").iterdir()
+    (kept,) = model_environments.iterdir()
     assert not list(kept.glob("lib/*/site-packages/rlbake*"))
     monkeypatch.setenv("PATH", str(tmp_path))  # nothing is built again
     monkeypatch.setattr(environment, "INSTALL_TIMEOUT_S", 0)
     assert loads(model, fresh=True)[0]
-    shutil.rmtree(kept)
 
 
 def _version() -> str:
