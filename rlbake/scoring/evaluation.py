@@ -134,7 +134,7 @@ def _columns(observation: Sequence[Feature], reward: Mapping[str, float], units:
         job.ACTION: F.col(v.ACTION),
         job.REWARD: sum((term.cast("double") for term in weighed), F.lit(0.0)),  # in single precision, as in memory
         job.LOG_PROBABILITY: F.col(v.LOG_PROBABILITY),
-        job.MASK: F.col(v.ACTION_MASK),
+        job.MASK: _mask(v.ACTION_MASK),
         **{worker.FEATURE.format(n): F.col(v.OBSERVATION)[f.name] for n, f in enumerate(observation)},
     }
 
@@ -152,7 +152,12 @@ def _order() -> dict[str, Column]:
 
 def _following(observation: Sequence[Feature]) -> dict[str, Column]:
     seen = {job.NEXT_FEATURE.format(n): F.col(v.NEXT_OBSERVATION)[f.name] for n, f in enumerate(observation)}
-    return {job.NEXT_MASK: F.col(v.NEXT_ACTION_MASK), **seen}
+    return {job.NEXT_MASK: _mask(v.NEXT_ACTION_MASK), **seen}
+
+
+def _mask(name: str) -> Column:
+    """Empty where everything is allowed: Spark takes ten times as long to hand lists to Python that are mostly NULL."""
+    return F.coalesce(F.col(name), F.expr("cast(array() as array<boolean>)"))
 
 
 def _gathered(

@@ -145,9 +145,10 @@ def _inputs(
 
 
 def allowed(column: pa.Array, actions: int) -> np.ndarray:
-    """bool [B, A]: what a column of masks, lists of booleans, allows; NULL is everything."""
+    """bool [B, A]: what a column of masks, lists of booleans, allows; NULL and an empty list are everything."""
     mask = np.ones((len(column), actions), bool)
-    mask[np.flatnonzero(column.is_valid())] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, actions)
+    given = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) > 0
+    mask[given] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, actions)
     return mask
 
 
