@@ -203,16 +203,8 @@ def rows_of(
     probabilities = distribution(
         candidate.probabilities, transitions.observation, transitions.action_mask, who=candidate.name
     )
-    values, tail = np.zeros_like(probabilities), np.zeros(len(transitions))
-    if model is not None:
-        values = model.values(transitions.observation, fold)
-        onward = np.flatnonzero(order.last & (transitions.discount > 0))
-        if len(onward):
-            following = {name: column[onward] for name, column in transitions.next_observation.items()}
-            mask = None if transitions.next_action_mask is None else transitions.next_action_mask[onward]
-            chances = distribution(candidate.probabilities, following, mask, who=candidate.name)
-            tail[onward] = (chances * model.values(following, None if fold is None else fold[onward])).sum(axis=1)
+    values = np.zeros_like(probabilities) if model is None else model.values(transitions.observation, fold)
     return seen_by(
         order, unit=unit, units=units, action=transitions.action, reward=transitions.reward,
-        propensity=propensity, probabilities=probabilities, values=values, tail=tail,
+        propensity=propensity, probabilities=probabilities, values=values,
     )  # fmt: skip

@@ -90,9 +90,7 @@ def compare(
         DataError: a candidate gives probability to an action that is not allowed.
     """
     study = _Study(training, holdout, candidates, propensity, observation, action, profiles, seed)
-    decides = primary or PRIMARY[study.unit]
-    if decides not in study.estimators:
-        raise ConfigError(f"primary {decides!r}: there is no such estimator. {nearest(decides, study.estimators)}")
+    decides = chosen_primary(primary, study.unit, study.estimators)
     everybody = [c.name for c in candidates]
     baseline = CHAMPION if CHAMPION in everybody else LOGGED
     whole = np.ones(len(holdout), bool)
@@ -112,6 +110,23 @@ def compare(
         segments=tuple(_segments(study, decides, baseline, segments, observation)),
         support={name: study.support(name) for name in everybody},
     )
+
+
+def chosen_primary(asked: str | None, unit: str, estimators: Mapping[str, Estimator]) -> str:
+    """The estimator that decides.
+
+    Raises:
+        ConfigError: there is no such estimator of such values.
+    """
+    name = asked or PRIMARY[unit]
+    if name not in estimators:
+        raise ConfigError(f"primary {name!r}: there is no such estimator of the {unit}. {nearest(name, estimators)}")
+    return name
+
+
+def figure_of(interval: Interval, claims_coverage: bool) -> Figure:
+    """An interval from few units of skewed weights does not cover what it says, whatever the estimator claims."""
+    return Figure(interval.value, interval.low, interval.high, claims_coverage and not interval.skewed)
 
 
 class _Study:
@@ -151,20 +166,20 @@ class _Study:
         """A candidate's value."""
         chosen = self._estimator(name, estimator)
         interval = linearised(chosen, chosen.components(self.rows(name, outcome)))
-        return _figure(interval, chosen.claims_coverage)
+        return figure_of(interval, chosen.claims_coverage)
 
     def difference(self, other: str, estimator: str, among: np.ndarray, outcome: str = REWARD) -> Figure:
         """The agent's value minus another's, on the rows among which to look."""
         ours, theirs = self._estimator(AGENT, estimator), self._estimator(other, estimator)
         mine, others = (_part(self.rows(name, outcome), among) for name in (AGENT, other))
         interval = paired(ours, ours.components(mine), theirs, theirs.components(others))
-        return _figure(interval, ours.claims_coverage and theirs.claims_coverage)
+        return figure_of(interval, ours.claims_coverage and theirs.claims_coverage)
 
     def value(self, name: str, estimator: str, among: np.ndarray) -> Figure:
         """A candidate's value on the rows among which to look."""
         chosen = self._estimator(name, estimator)
         interval = linearised(chosen, chosen.components(_part(self.rows(name), among)))
-        return _figure(interval, chosen.claims_coverage)
+        return figure_of(interval, chosen.claims_coverage)
 
     def support(self, name: str) -> Support:
         return support(self.rows(name), sequential=self._sequential, propensity=self._propensity)
@@ -193,8 +208,7 @@ class _Study:
         candidate = self._candidates[name]
         model = self._model(candidate, outcome)
         fold = self._fold[-len(given) :]
-        rows = rows_of(given, candidate, propensity=self._propensity, model=model, fold=fold)
-        return replace(rows, tail=np.zeros(len(rows)))
+        return rows_of(given, candidate, propensity=self._propensity, model=model, fold=fold)
 
     def _model(self, candidate: Candidate, outcome: str) -> QModel:
         """One serves everybody where no step looks ahead."""
@@ -257,8 +271,3 @@ def _part(rows: Rows, among: np.ndarray) -> Rows:
         return rows
     columns = {f: getattr(rows, f)[among] for f in ("unit", "episode", "step", "reward", "weight", "q", "v", "tail")}
     return Rows(**columns, units=rows.units)
-
-
-def _figure(interval: Interval, claims_coverage: bool) -> Figure:
-    """An interval from few units of skewed weights does not cover what it says, whatever the estimator claims."""
-    return Figure(interval.value, interval.low, interval.high, claims_coverage and not interval.skewed)

@@ -17,12 +17,10 @@ class Numbered:
     Attributes:
         episode: int64 [N], from 0 on. What a row that is not there would continue is an episode of its own.
         step: int64 [N], from 0 on.
-        last: bool [N], whether nothing that is there follows.
     """
 
     episode: np.ndarray
     step: np.ndarray
-    last: np.ndarray
 
 
 def numbered(
@@ -39,7 +37,7 @@ def numbered(
     first = np.r_[True, last[:-1]][: len(last)]
     starts = np.flatnonzero(first)
     number = np.cumsum(first) - 1
-    return Numbered(number, np.arange(len(last)) - (starts[number] if len(starts) else 0), last)
+    return Numbered(number, np.arange(len(last)) - (starts[number] if len(starts) else 0))
 
 
 def seen_by(
@@ -52,9 +50,8 @@ def seen_by(
     propensity: np.ndarray,
     probabilities: np.ndarray,
     values: np.ndarray,
-    tail: np.ndarray,
 ) -> Rows:
-    """The rows as a policy sees them.
+    """The rows as a policy sees them. An episode counts as far as it was logged: what the logs cannot show has no tail.
 
     Args:
         order: of the rows.
@@ -65,7 +62,6 @@ def seen_by(
         propensity: float64 [N], μ(a|x) of the logged action.
         probabilities: float64 [N, A], π(·|x).
         values: float64 [N, A], q̂(x, ·).
-        tail: float64 [N], as in `Rows`.
     """
     taken = np.arange(len(action))
     return Rows(
@@ -76,6 +72,6 @@ def seen_by(
         weight=probabilities[taken, action] / propensity,
         q=values[taken, action],
         v=(probabilities * values).sum(axis=1),
-        tail=tail,
+        tail=np.zeros(len(action)),
         units=units,
     )

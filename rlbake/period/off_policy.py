@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 from rlbake.agents.config import TrainConfig, resolve
 from rlbake.agents.fitted import DESCRIPTION
@@ -15,7 +14,7 @@ from rlbake.dataset.reading import Rows as Loaded
 from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot
 from rlbake.dataset.split import split_environments
-from rlbake.dataset.transitions import Reading, Transitions, concatenated
+from rlbake.dataset.transitions import Reading, Transitions
 from rlbake.evaluation.candidates import Candidate, bandit, behavior_clone, best_fixed_action, ruled, saved
 from rlbake.evaluation.change import Change, change
 from rlbake.evaluation.comparison import PER_DECISION, compare
@@ -24,6 +23,7 @@ from rlbake.evaluation.propensity import diagnosed, logging_policy
 from rlbake.evaluation.target import distribution
 from rlbake.features.profile import Profiles
 from rlbake.period.features import drift_metrics, known_profiles
+from rlbake.period.off_policy_on_spark import off_policy_on_spark
 from rlbake.period.period import Period
 from rlbake.registry.versions import ResolvedModel, policy_dir
 from rlbake.specs import Discrete
@@ -78,12 +78,19 @@ def off_policy(
         return OffPolicy(refusals=(f"only Discrete actions can be evaluated off-policy yet, not {kind}.",))
     if not share:
         return OffPolicy(refusals=("no environment was held out of training: train with holdout=0.1 or more.",))
-    with read(snapshot, _reading(application), holdout=share) as (training, holdout):
-        held, learned = _whole(holdout), _sample(training)
-    if not len(held):
-        return OffPolicy(refusals=(f"none of the environments held out ({share:.0%}) is in these windows.",))
-    logging = logging_policy(held, observation=application.observation, action=application.action, seed=period.seed)
+    budget = _config(model).memory
     profiles = known_profiles(period, snapshot)
+    with read(snapshot, _reading(application), holdout=share, budget=budget) as (training, holdout):
+        if not len(holdout):
+            return OffPolicy(refusals=(f"none of the environments held out ({share:.0%}) is in these windows.",))
+        learned = _sample(training)
+        held = holdout if isinstance(holdout, Transitions) else None
+    if held is None:
+        _logger.info("They are evaluated on Spark: the model, the champion and the logs, but nobody else.")
+        models = {AGENT: model} | ({CHAMPION: champion} if champion else {})
+        known = off_policy_on_spark(period, snapshot, models, learned, share=share, primary=primary, profiles=profiles)
+        return OffPolicy(**known, drift=_drift(period, profiles) if champion else None)
+    logging = logging_policy(held, observation=application.observation, action=application.action, seed=period.seed)
     everybody, fixed = _candidates(period, model, champion, learned, profiles)
     found = compare(
         learned,
@@ -127,10 +134,6 @@ def _reading(application: Application) -> Reading:
         kept_metrics=application.metrics,
         keeps_policy=True,
     )
-
-
-def _whole(rows: Loaded) -> Transitions:
-    return rows if isinstance(rows, Transitions) else reduce(concatenated, rows.parts())
 
 
 def _sample(rows: Loaded) -> Transitions:

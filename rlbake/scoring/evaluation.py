@@ -85,7 +85,7 @@ def evaluate_on_spark(
         values: by name of the policy, as `pack_values` packs a model that was fitted on other environments;
             those that lack one are valued by weights alone.
         estimators: by name; of episodes with a horizon of at least `longest_episode`.
-        sequential: whether they are of episodes: then what follows a cut or open episode counts.
+        sequential: whether they are of episodes, which count as far as they were logged.
         observation: the application's features, in the order for which the policies were packed.
         reward: weight by metric; NULL metrics are an error.
         units: groups of environments that intervals take for independent.
@@ -95,12 +95,12 @@ def evaluate_on_spark(
             or a policy gives probability to actions that are not allowed.
     """
     questions = [
-        job.Question(policy, values.get(name), tuple(estimators.values()), sequential, sequential and name in values)
+        job.Question(policy, values.get(name), tuple(estimators.values()), sequential)
         for name, policy in policies.items()
     ]
     columns = _columns(observation, reward, units)
     if sequential:
-        columns |= _order() | (_following(observation) if values else {})
+        columns |= _order()
     flat = trajectories.select(*(column.alias(name) for name, column in columns.items()))
     found = (_of_episodes if sequential else _of_decisions)(flat, questions).collect()
     if not found:
@@ -146,13 +146,7 @@ def _order() -> dict[str, Column]:
         job.TIMESTAMP: F.unix_micros(v.TIMESTAMP),
         job.NEXT_TIMESTAMP: F.coalesce(F.unix_micros(v.NEXT_TIMESTAMP), F.lit(_NEVER)),
         job.ENDED: F.col(v.END) != v.NOT_ENDED,
-        job.TERMINATED: F.col(v.END) == v.TERMINATED,
     }
-
-
-def _following(observation: Sequence[Feature]) -> dict[str, Column]:
-    seen = {job.NEXT_FEATURE.format(n): F.col(v.NEXT_OBSERVATION)[f.name] for n, f in enumerate(observation)}
-    return {job.NEXT_MASK: _mask(v.NEXT_ACTION_MASK), **seen}
 
 
 def _mask(name: str) -> Column:

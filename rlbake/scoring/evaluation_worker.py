@@ -20,11 +20,11 @@ from rlbake.evaluation.support import WeightMoments
 from rlbake.scoring.worker import Policy, allowed, outputs
 
 # Columns of the batches; positional, so that no name that a user chose is in the way. The features are as
-# `scoring.worker` has them, those of the next observation beside them.
+# `scoring.worker` has them.
 UNIT, ENVIRONMENT, EPISODE, TIMESTAMP, NEXT_TIMESTAMP = "unit", "environment", "episode", "timestamp", "next_timestamp"
-TERMINATED, ENDED = "terminated", "ended"
+ENDED = "ended"
 ACTION, REWARD, LOG_PROBABILITY = "action", "reward", "log_probability"
-MASK, NEXT_MASK, NEXT_FEATURE = "action_mask", "next_action_mask", "next_feature_{}"
+MASK = "action_mask"
 
 SUMS = "sums"  # of a unit: float64 bytes; of unit -1 - n: what is known of policy n in the whole partition
 
@@ -46,14 +46,12 @@ class Question:
         values: its action values; None: there is no model.
         estimators: of its value.
         sequential: whether they are of episodes.
-        looks_ahead: whether what follows an episode's last row counts.
     """
 
     policy: Policy
     values: Policy | None
     estimators: tuple[Estimator, ...]
     sequential: bool
-    looks_ahead: bool
 
 
 Transform = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -117,7 +115,7 @@ def partly_summed(questions: Sequence[Question]) -> Transform:
             if not part.num_rows:
                 continue
             alone = np.arange(part.num_rows)
-            units, sums, found = _summed(questions, part, Numbered(alone, alone * 0, alone >= 0))
+            units, sums, found = _summed(questions, part, Numbered(alone, alone * 0))
             known = _merged(known, found)
             if total is None or units[-1] >= len(total):
                 larger = np.zeros((int(units[-1]) + 1, sums.shape[1]))
@@ -234,17 +232,10 @@ def _seen(
     if MASK in batch.schema.names:
         mask = allowed(batch.column(MASK), question.policy.actions)
         wrong[FORBIDDEN] = ((probabilities * ~mask).sum(axis=1) > MASS).sum()
-    values, tail = np.zeros_like(probabilities), np.zeros(batch.num_rows)
+    values = np.zeros_like(probabilities)
     if question.values is not None:
         (values,), refused = outputs(question.values, batch, ("values",))
         wrong[REFUSED] += refused.sum()
-    if question.values is not None and question.looks_ahead:
-        onward = np.flatnonzero(order.last & ~_numbers(batch, TERMINATED).astype(bool))
-        following = batch.take(pa.array(onward))
-        (chances,), refused = outputs(question.policy, following, ("probabilities",), NEXT_FEATURE, NEXT_MASK)
-        (worth,), _ = outputs(question.values, following, ("values",), NEXT_FEATURE, NEXT_MASK)
-        wrong[REFUSED] += refused.sum()
-        tail[onward] = (chances.astype(np.float64) * worth).sum(axis=1)
     rows = seen_by(
         order,
         unit=unit,
@@ -254,7 +245,6 @@ def _seen(
         propensity=propensity,
         probabilities=probabilities,
         values=values,
-        tail=tail,
     )
     return rows, wrong
 

@@ -143,10 +143,20 @@ def test_the_logs_alone_tell_a_harmful_agent_and_a_lucky_one_from_a_better_one(e
     assert returns["harmful"] < returns["lucky"] < returns["better"]
     assert aliases() == {"champion": "4", "previous": "1"}
 
+    in_parts = "memory=60MB,batch_size=32,steps=2000"  # too little for all rows
+    assert enter("train", **many, set=in_parts).exit_code == 0
+    large = enter("evaluate", **many)
+    assert large.exit_code == 0, large.printed
+    assert "evaluated on Spark" in large.printed
+    whole, parts = figures, large.run.data.metrics
+    assert parts["ope/logged/value"] == pytest.approx(whole["ope/logged/value"], rel=1e-6)
+    for name in ("ope/dr", "ope/metric/click"):
+        assert parts[f"{name}/low"] < whole[f"{name}/value"] < parts[f"{name}/high"]
+
     back = enter("promote", **many, version="previous")
     assert back.exit_code == 0, back.printed
     assert "ROLLED BACK" in back.printed
-    assert aliases() == {"champion": "1"}
+    assert aliases() == {"champion": "1", "challenger": "5"}
 
 
 def test_a_build_repeated_makes_no_new_version(enter: Enter, few_players: str, tmp_path: Path):

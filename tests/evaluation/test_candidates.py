@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -95,7 +93,7 @@ def test_without_a_model_there_are_weights_alone():
     np.testing.assert_array_equal([seen.q, seen.v, seen.tail], 0)
 
 
-def test_an_episode_goes_on_unseen_where_it_was_cut_is_open_or_has_a_gap():
+def test_an_episode_counts_as_far_as_it_was_logged_and_a_gap_ends_it():
     """Two environments. The first: a step, its truncated successor; a second episode that stays open.
     The other's second row is not the first one's successor, and then it is terminated."""
     instants = np.array([0, 1, 5, 0, 3], "datetime64[us]")
@@ -112,12 +110,7 @@ def test_an_episode_goes_on_unseen_where_it_was_cut_is_open_or_has_a_gap():
     assert seen.unit.tolist() == [0, 0, 0, 1, 1]
     assert seen.episode.tolist() == [0, 0, 1, 2, 3]
     assert seen.step.tolist() == [0, 1, 0, 0, 0]
-    assert seen.tail.tolist() == [0, 22, 22, 12, 0]
-
-
-def test_nothing_follows_where_nothing_is_discounted():
-    logged = replace(rows(reward=np.ones(2)), discount=np.zeros(2), end=np.full(2, v.TRUNCATED, object))
-    assert rows_of(logged, always(1, 0, 0), propensity=np.full(2, 0.5), model=Known()).tail.tolist() == [0, 0]
+    assert seen.tail.tolist() == [0] * 5
 
 
 def test_many_environments_are_grouped():

@@ -158,5 +158,8 @@ def test_nothing_is_gained_over_oneself():
 
 def test_another_primary_and_an_unknown_one():
     assert compared(0.0, [named(AGENT, WISE)], primary="snips")[0].primary == "snips"
-    with pytest.raises(ConfigError, match=r"primary 'snip': there is no such estimator\. Did you mean 'snips'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"primary 'snip': there is no such estimator of the reward per decision\. Did you mean 'snips'",
+    ):
         compared(0.0, [named(AGENT, WISE)], primary="snip")
