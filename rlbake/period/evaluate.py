@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 
 from rlbake import vocabulary as v
-from rlbake.dataset.snapshot import Snapshot, pin
 from rlbake.errors import NotFoundError
 from rlbake.evaluation.evaluation import AGENT, LOGGED, Evaluation, Figure, Simulated
 from rlbake.evaluation.page import page
 from rlbake.evaluation.simulated import simulate
 from rlbake.period.build import ensure_trajectories
+from rlbake.period.dataset import dataset, pinned
 from rlbake.period.models import challenger_of, policy_of
 from rlbake.period.off_policy import off_policy
 from rlbake.period.period import Period
@@ -21,7 +21,6 @@ from rlbake.registry.config import FRESH, SIMULATED, GateConfig, read_gate
 from rlbake.registry.evidence import store_evaluation
 from rlbake.registry.promote import champion_of
 from rlbake.registry.versions import ResolvedModel, resolve
-from rlbake.tracking.dataset import TrajectoryDataset
 from rlbake.tracking.environment import loads
 from rlbake.tracking.runs import stage_run
 
@@ -68,9 +67,9 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
         for used in filter(None, (evaluated, champion)):
             run.log_model_input(used.model_id)
         ensure_trajectories(period)
-        snapshot = pin(period.trajectories.uri, [w.ds for w in application.cadence.training_windows(period.window)])
-        dataset = _dataset(period, snapshot)
-        run.log_input(dataset, "evaluation")
+        snapshot = pinned(period)
+        held = dataset(period, snapshot, "holdout")
+        run.log_input(held, "evaluation")
         with run.phase("off_policy"):
             primary = None if asked.primary == SIMULATED else asked.primary
             known = off_policy(period, snapshot, evaluated, champion, primary=primary)
@@ -98,22 +97,9 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
         store_evaluation(run, evaluation)
         run.log_text(page(evaluation), REPORT)
         figures = {name: value for name, value in _metrics(evaluation) if math.isfinite(value)}
-        run.metrics(figures, model_id=evaluated.model_id, dataset=dataset)
+        run.metrics(figures, model_id=evaluated.model_id, dataset=held)
         _tell(evaluation)
         return evaluation
-
-
-def _dataset(period: Period, snapshot: Snapshot) -> TrajectoryDataset:
-    builds = period.trajectories.builds(snapshot.windows, snapshot.version)
-    return TrajectoryDataset(
-        f"{period.application.name}_holdout",
-        uri=snapshot.uri,
-        version=snapshot.version,
-        windows=snapshot.windows,
-        digest=snapshot.digest,
-        rows=snapshot.rows,
-        build_runs=[build.run_id for build in builds.values()],
-    )
 
 
 def _simulated(period: Period, model: ResolvedModel | None) -> Simulated | None:

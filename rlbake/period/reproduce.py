@@ -150,7 +150,7 @@ def _code_differences(model: ResolvedModel, recorded: Recorded) -> tuple[str, ..
     if then.get(v.TAG_GIT_DIRTY) == "true":
         said.append("it was trained with uncommitted changes, which are not recorded.")
     if now.get(v.TAG_GIT_DIRTY) == "true":
-        said.append("the working folder has uncommitted changes now.")
+        said.append("The working folder has uncommitted changes now.")
     said += [
         f"{name} {before} then, {after or 'not installed'} now."
         for name, before in _packages(model, recorded).items()

@@ -12,16 +12,15 @@ from rlbake.agents.config import TrainConfig, read_config
 from rlbake.agents.training import STEPS, OnMetrics, fit, profiles_of
 from rlbake.cadence import duration
 from rlbake.dataset.reading import read
-from rlbake.dataset.snapshot import Snapshot, pin
 from rlbake.dataset.transitions import Reading
 from rlbake.features import identify
 from rlbake.period.build import ensure_trajectories
+from rlbake.period.dataset import dataset, pinned
 from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
 from rlbake.period.period import Period
 from rlbake.period.progress import Progress
 from rlbake.policies.export import export_policy
 from rlbake.registry.versions import ResolvedModel, register
-from rlbake.tracking.dataset import TrajectoryDataset
 from rlbake.tracking.environment import packages
 from rlbake.tracking.model import log_agent
 from rlbake.tracking.runs import StageRun, stage_run
@@ -54,14 +53,14 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
         run.log_config({**_asked(period), **vars(config)})
         ensure_trajectories(period)
         with run.phase("read"):
-            snapshot = _pinned(period)
-            dataset = _dataset(period, snapshot)
-            run.log_input(dataset, "training")
+            snapshot = pinned(period)
+            learned = dataset(period, snapshot, "trajectories")
+            run.log_input(learned, "training")
             training, holdout = rows.enter_context(
                 read(snapshot, reading(period, config), holdout=config.holdout, budget=config.memory)
             )
             profiles = known_profiles(period, snapshot) or profiles_of(training, application.observation)
-            run.metrics(drift_metrics(period, profiles), dataset=dataset)
+            run.metrics(drift_metrics(period, profiles), dataset=learned)
         _logger.info(
             "Training %s on %s transitions (%s held out) of version %d, digest %s.",
             config.agent.name, f"{len(training):,}", f"{len(holdout):,}", snapshot.version, snapshot.digest,
@@ -83,7 +82,7 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
             save_profiles(profiles, policy)
             info = log_agent(policy, application=application.name)
             model = register(info, period.model_name)
-        run.metrics(fitted.metrics, int(fitted.metrics[STEPS]), model_id=info.model_id, dataset=dataset)
+        run.metrics(fitted.metrics, int(fitted.metrics[STEPS]), model_id=info.model_id, dataset=learned)
         _logger.info("Registered %s version %s as challenger.", model.name, model.version)
         return model
 
@@ -97,24 +96,6 @@ def _asked(period: Period) -> dict[str, Any]:
         "model_name": period.model_name,
         "packages": packages(),
     }
-
-
-def _pinned(period: Period) -> Snapshot:
-    windows = [w.ds for w in period.application.cadence.training_windows(period.window)]
-    return pin(period.trajectories.uri, windows)
-
-
-def _dataset(period: Period, snapshot: Snapshot) -> TrajectoryDataset:
-    builds = period.trajectories.builds(snapshot.windows, snapshot.version)
-    return TrajectoryDataset(
-        f"{period.application.name}_trajectories",
-        uri=snapshot.uri,
-        version=snapshot.version,
-        windows=snapshot.windows,
-        digest=snapshot.digest,
-        rows=snapshot.rows,
-        build_runs=[build.run_id for build in builds.values()],
-    )
 
 
 def reading(period: Period, config: TrainConfig) -> Reading:

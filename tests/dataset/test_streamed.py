@@ -16,7 +16,9 @@ from rlbake.errors import ConfigError, DataError
 from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, row
 
 HOLDOUT = 0.3
-READING = Reading(OBSERVATION, ACTION, METRICS, {"click": 1.0}, gamma=0.9, n_step=3)
+READING = Reading(
+    OBSERVATION, ACTION, METRICS, {"click": 1.0}, gamma=0.9, n_step=3, kept_metrics=METRICS, keeps_policy=True
+)
 DAYS = ["2026-01-01", "2026-01-02"]
 
 
@@ -43,7 +45,7 @@ def budget_for(snapshot, buckets: int) -> int:
 def by_row(transitions: Transitions) -> dict[tuple, dict]:
     """Every value, by environment and timestamp."""
     columns = {f.name: getattr(transitions, f.name) for f in dataclasses.fields(transitions)}
-    for name in (v.OBSERVATION, v.NEXT_OBSERVATION):
+    for name in (v.OBSERVATION, v.NEXT_OBSERVATION, v.METRICS):
         columns |= {f"{name}.{feature}": column for feature, column in columns.pop(name).items()}
     masks = {name for name in (v.ACTION_MASK, v.NEXT_ACTION_MASK) if columns[name] is None}
     return {
