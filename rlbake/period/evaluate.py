@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
+
+import pandas as pd
 
 from rlbake import vocabulary as v
 from rlbake.errors import NotFoundError
@@ -28,7 +31,8 @@ _logger = logging.getLogger(__name__)
 
 EPISODES = 1000
 SEED = 20_260_101  # the same episodes for every model, so that challenger and champion face the same world
-REPORT = "evaluation.html"
+REPORT, TABLE = "evaluation.html", "estimates.csv"
+"""Artifacts of the run, beside the record `evaluation.json`: a page, and every estimate of every candidate."""
 
 
 def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | None = None) -> Evaluation:
@@ -96,6 +100,7 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
         )
         store_evaluation(run, evaluation)
         run.log_text(page(evaluation), REPORT)
+        run.log_text(_table(evaluation), TABLE)
         figures = {name: value for name, value in _metrics(evaluation) if math.isfinite(value)}
         run.metrics(figures, model_id=evaluated.model_id, dataset=held)
         _tell(evaluation)
@@ -137,6 +142,16 @@ def _metrics(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
             (v.SIM_RANDOM, played.random),
             (v.SIM_SCORE, played.score),
         )
+
+
+def _table(evaluation: Evaluation) -> str:
+    """Every estimate of every candidate, as CSV."""
+    rows = [
+        {"candidate": candidate, "estimator": estimator, **asdict(figure)}
+        for candidate, estimates in evaluation.estimates.items()
+        for estimator, figure in estimates.items()
+    ]
+    return pd.DataFrame(rows).to_csv(index=False)
 
 
 def _path(candidate: str, estimator: str) -> str:

@@ -119,6 +119,18 @@ def test_a_challenger_that_is_worse_is_refused_and_nothing_else_moves(enter: Ent
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
+def test_without_held_out_players_the_logs_cannot_tell(enter: Enter, few_players: str, tmp_path: Path):
+    assert enter("train", application=few_players, set=f"{QUICK},holdout=0").exit_code == 0
+    evaluated = enter("evaluate", application=few_players)
+    assert evaluated.exit_code == 0, evaluated.printed
+    assert "The logs cannot tell: no environment was held out of training" in evaluated.printed
+    (tmp_path / "gate.yaml").write_text("primary: null\n")
+    tried = enter("promote", application=few_players, gate="gate.yaml", dry_run="true")
+    assert tried.exit_code == 0, tried.printed
+    assert "would be refused: the logs cannot tell what main.rl.message_timing/1 earns" in tried.printed
+    assert aliases() == {"challenger": "1"}
+
+
 @pytest.mark.slow
 def test_the_logs_alone_tell_a_harmful_agent_and_a_lucky_one_from_a_better_one(enter: Enter, few_players: str):
     """From nothing but random decisions; the simulated world only says afterwards whether it was right."""
