@@ -103,7 +103,8 @@ class CartPole(Scenario):
     reward = {ALIVE: 1.0}
     gamma = 0.99
     # The world is known exactly, and over 200 steps a random log says next to nothing about a policy that balances.
-    gate = {"primary": "simulated"}
+    # What is seen depends on who decides: a champion that balances keeps the pole where its training never saw it.
+    gate = {"primary": "simulated", "ignored_drift": STATE}
 
     units = 1350  # about 30,000 decisions a day when they are random
     logs = ("steps",)
