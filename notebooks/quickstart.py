@@ -69,7 +69,7 @@ trajectories.select("env_id", "timestamp", "observation", "action", "log_probabi
 
 config = training_config(period, set_=HYPERPARAMETERS)
 challenger = train(period, config)
-first_result = evaluate(period, challenger.uri)
+first_result = evaluate(period, challenger.uri).simulated
 promote(period)
 score(period)
 
@@ -101,7 +101,7 @@ for n in range(1, DAYS):
     today = period.at(period.application.cadence.following(last, n))
     run_period(today, config)
     days.append(today.window.ds)
-    returns.append(evaluate(today, f"models:/{today.model_name}@champion"))
+    returns.append(evaluate(today, f"models:/{today.model_name}@champion").simulated)
 
 # COMMAND ----------
 

@@ -15,20 +15,25 @@ from rlbake.period.period import Period
 from rlbake.period.promote import promote
 from rlbake.period.score import score
 from rlbake.period.train import train
-from rlbake.registry.config import GateConfig
+from rlbake.registry.config import GateConfig, read_gate
 from rlbake.tracking.runs import stage_run
 
 _logger = logging.getLogger(__name__)
 
 
-def run_period(period: Period, config: TrainConfig, rules: GateConfig) -> None:
+def run_period(period: Period, config: TrainConfig, rules: GateConfig | None = None) -> None:
     """Build → ledger → train → evaluate → promote if the gate passes → score, each a nested run.
 
     A challenger that the gate refuses is no failure of the period: the champion stays and scores.
 
+    Args:
+        config: of the training.
+        rules: what the gate asks; the application's if not given.
+
     Raises:
         GateRefused: and there is no champion that could score.
     """
+    rules = rules or read_gate(period.application.gate)
     with stage_run("main", application=period.application.name, window=period.window.ds) as run:
         run.log_config({"seed": period.seed, "model_name": period.model_name, "gate": asdict(rules)})
         build_period(period)

@@ -12,8 +12,11 @@ NOTEBOOK = Path(__file__).parent.parent.parent / "notebooks/quickstart.py"
 
 
 @pytest.mark.slow
-def test_quickstart(tracking_uri: str, spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_quickstart(
+    tracking_uri: str, spark: object, tmp_path: Path, model_environments: Path, monkeypatch: pytest.MonkeyPatch
+):
     mpl.use("Agg")
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(model_environments))
     monkeypatch.setenv("RLBAKE_DAYS", "2")
     monkeypatch.setenv("RLBAKE_SET", "steps=1000")
     told = runpy.run_path(str(NOTEBOOK))
