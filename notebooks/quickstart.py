@@ -3,7 +3,7 @@
 # MAGIC # From raw logs to a promoted agent
 # MAGIC
 # MAGIC At which hour should each player of a worldwide game get today's message? The live policy has
-# MAGIC picked hours at random for two days. From what it logged we train an agent, judge it, promote it
+# MAGIC picked hours at random for three days. From what it logged we train an agent, judge it, promote it
 # MAGIC if it is really better, let it decide the next days, and watch it learn from its own decisions.
 # MAGIC
 # MAGIC The players are simulated, so the best possible outcome is known exactly. Everything else is
