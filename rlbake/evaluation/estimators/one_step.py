@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from rlbake.evaluation.rows import Rows
 
 
-class OneStep(SumOfRatios):
+class OneStep(SumOfRatios, ABC):
     """A sum of ratios whose items are rows."""
 
+    @abstractmethod
     def components(self, rows: Rows) -> np.ndarray:
         """Sums over each unit's rows, float64 [units, k]; column 0 counts them."""
-        raise NotImplementedError
 
     def contributions(self, rows: Rows) -> np.ndarray:
         """What each row contributes, float64 [N]; their mean is the value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def unrolled(rows: Rows, gamma: float, horizon: int) -> Episodes:
 
 
 @dataclass(frozen=True)
-class Sequential(SumOfRatios):
+class Sequential(SumOfRatios, ABC):
     """A sum of ratios whose items are episodes.
 
     Attributes:
@@ -87,9 +88,9 @@ class Sequential(SumOfRatios):
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma is {self.gamma}: it must lie between 0 and 1.")
 
+    @abstractmethod
     def components(self, rows: Rows) -> np.ndarray:
         """Sums over each unit's episodes, float64 [units, k]; column 0 counts them."""
-        raise NotImplementedError
 
     def contributions(self, rows: Rows) -> np.ndarray:
         """What each episode contributes, float64 [E]; their mean is the value."""
