@@ -6,10 +6,13 @@ model and take part in the digest of everything that is built from them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from rlbake.errors import SpecError, nearest
 
@@ -162,9 +165,16 @@ class Continuous:
                 raise SpecError(f"Continuous action {name!r}: [{low_}, {high_}] is not a finite interval.")
 
 
+LARGEST_JOINT = 4096  # combinations that one choice may be made of
+
+
 @dataclass(frozen=True, init=False)
 class MultiDiscrete:
-    """One choice out of each of several named sets, made at once."""
+    """One choice out of each of several named sets, made at once.
+
+    A learner sees it as one choice out of all n₁ n₂ … combinations: `joint`, `flat` and `split`
+    go there and back. The first set varies slowest: combination (a₁, a₂) is number a₁ n₂ + a₂.
+    """
 
     sets: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -175,6 +185,74 @@ class MultiDiscrete:
         if not checked:
             raise SpecError("MultiDiscrete action: needs at least one set.")
         object.__setattr__(self, "sets", checked)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many choices each set has."""
+        return tuple(len(names) for _, names in self.sets)
+
+    def joint(self) -> Discrete:
+        """All combinations as one choice, named like "sword+10%".
+
+        Raises:
+            SpecError: there are more than 4,096, or two of them have the same name.
+        """
+        self._joint_size()
+        names = ["+".join(choice) for choice in itertools.product(*(names for _, names in self.sets))]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SpecError(f"MultiDiscrete action: two combinations are called {twice!r}. Leave + out of the names.")
+        return Discrete(names)
+
+    def flat(self, action: np.ndarray) -> np.ndarray:
+        """The numbers in `joint`, int32 [B], of choices given as integers [B, n], one column per set.
+
+        Raises:
+            SpecError: the shape or type is another, an index is unknown, or there are too many combinations.
+        """
+        self._joint_size()
+        chosen, sizes = np.asarray(action), np.array(self.sizes)
+        if chosen.ndim != 2 or chosen.shape[1] != len(sizes) or not np.issubdtype(chosen.dtype, np.integer):
+            raise SpecError(
+                f"MultiDiscrete action: got {chosen.dtype} {list(chosen.shape)}. "
+                f"Give integers of shape [B, {len(sizes)}], one column per set."
+            )
+        wrong = np.flatnonzero(((chosen < 0) | (chosen >= sizes)).any(axis=1))
+        if len(wrong):
+            raise SpecError(
+                f"MultiDiscrete action: {len(wrong):,} of {len(chosen):,} rows hold an unknown index, for example row "
+                f"{wrong[0]}: {chosen[wrong[0]].tolist()}. The sets have {self.sizes} choices, counted from 0."
+            )
+        return np.ravel_multi_index(tuple(chosen.T), self.sizes).astype(np.int32)
+
+    def split(self, number: np.ndarray) -> np.ndarray:
+        """The choices, int32 [B, n], of combinations given by their numbers in `joint`, integers [B].
+
+        Raises:
+            SpecError: the shape or type is another, a number is unknown, or there are too many combinations.
+        """
+        size, given = self._joint_size(), np.asarray(number)
+        if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+            raise SpecError(
+                f"MultiDiscrete action: got numbers as {given.dtype} {list(given.shape)}. Give integers of shape [B]."
+            )
+        wrong = np.flatnonzero((given < 0) | (given >= size))
+        if len(wrong):
+            raise SpecError(
+                f"MultiDiscrete action: {len(wrong):,} of {len(given):,} numbers are unknown, for example row "
+                f"{wrong[0]}: {given[wrong[0]]}. There are {size:,} combinations, counted from 0."
+            )
+        return np.stack(np.unravel_index(given, self.sizes), axis=1).astype(np.int32)
+
+    def _joint_size(self) -> int:
+        size = math.prod(self.sizes)
+        if size > LARGEST_JOINT:
+            raise SpecError(
+                f"MultiDiscrete action: {' x '.join(map(str, self.sizes))} choices make {size:,} combinations, and at "
+                f"most {LARGEST_JOINT:,} can be told apart as one choice. Leave out choices or whole sets, or merge "
+                "the ones that work alike."
+            )
+        return size
 
 
 Action = Discrete | Continuous | MultiDiscrete
