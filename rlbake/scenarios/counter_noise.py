@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import ArrayLike
 
-_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+from rlbake.policies.spread import INCREMENT, mix
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,9 @@ class CounterNoise:
         name = f"{self.purpose}/{self.seed}/{stream}".encode()
         state = np.frombuffer(blake2b(name, digest_size=8).digest(), np.uint64)
         for counter in np.broadcast_arrays(*np.atleast_1d(*counters, 0)[:-1]):
-            state = _mix(state + _INCREMENT * _mix(counter.astype(np.uint64) + _INCREMENT))
+            state = mix(state + INCREMENT * mix(counter.astype(np.uint64) + INCREMENT))
         return (state >> np.uint64(11)) * 2.0**-53
 
     def integers(self, stream: str, high: int, *counters: ArrayLike) -> np.ndarray:
         """Uniform in 0 .. high - 1, int64."""
         return (self.uniform(stream, *counters) * high).astype(np.int64)
-
-
-def _mix(state: np.ndarray) -> np.ndarray:
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
