@@ -13,8 +13,11 @@ class Decisions:
     """What a policy chose for each of B observations, and how likely that choice was.
 
     Attributes:
-        action: int32 [B], action indices.
-        log_probability: float32 [B], natural logarithm of the policy's probability of `action`.
+        action: int32 [B], action indices; of MultiDiscrete int32 [B, n], one column per set; of Continuous
+            float32 [B, n].
+        log_probability: float32 [B], natural logarithm of the policy's probability of `action`: of all sets
+            at once for MultiDiscrete; for Continuous its density, per unit of the action, which may exceed
+            1, and NaN where a decision has none because it leaves nothing to chance.
     """
 
     action: np.ndarray
@@ -35,9 +38,12 @@ class Policy(Protocol):
     ) -> Decisions:
         """The inverse of the policy's cumulative distribution at `noise`: same input, same decision.
 
+        A policy of vectors needs several uniforms: `rlbake.policies.spread` makes them out of one.
+
         Args:
             observations: one array [B] per feature, raw as logged.
             noise: float64 [B], uniform in [0, 1).
-            action_mask: bool [B, A], allowed actions; None: all are. Others have probability 0.
+            action_mask: bool [B, A], allowed actions; None: all are. Others have probability 0. Only
+                Discrete actions can be masked.
         """
         ...
