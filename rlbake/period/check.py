@@ -24,7 +24,6 @@ from rlbake.period.simulate import simulate_missing
 from rlbake.policies.behaviour import RulesPolicy
 from rlbake.scoring.population import checked as checked_population
 from rlbake.sources import read_errors
-from rlbake.specs import Discrete
 from rlbake.timesteps import rules
 from rlbake.timesteps.contract import BROKEN_RULE, TIMESTEP, Breach, Checked, checked, verdict
 from rlbake.tracking.runs import StageRun, stage_run
@@ -194,8 +193,6 @@ def _tell(run: StageRun, period: Period, found: Findings) -> None:
 def _try_rules(application: Application, window: Window) -> None:
     if not defines(application, "rules"):
         _logger.info("rules: not defined, so there is nothing to mimic or to compare with.")
-    elif not isinstance(application.action, Discrete):
-        _logger.info("rules: not tried, because the action is not Discrete.")
     else:
         _logger.info("rules: %s observations, every decision is possible.", f"{check_rules(application, window):,}")
 
