@@ -32,7 +32,7 @@ from tf_agents.trajectories import policy_step, time_step, trajectory
 from tf_agents.utils import common
 
 from rlbake.agents.config import TrainConfig, resolve
-from rlbake.agents.q_learning import q_network
+from rlbake.agents.networks import dense_network
 from rlbake.agents.training import fit
 from rlbake.dataset.transitions import Transitions
 
@@ -78,7 +78,7 @@ def agent(config: TrainConfig) -> dqn_agent.DdqnAgent:
     made = dqn_agent.DdqnAgent(
         time_step.time_step_spec(tf.TensorSpec([FEATURES], tf.float32)),
         tensor_spec.BoundedTensorSpec([], tf.int32, 0, ACTIONS - 1),
-        q_network(config.agent.layers, FEATURES, ACTIONS),
+        dense_network(config.agent.layers, FEATURES, ACTIONS),
         tf.keras.optimizers.Adam(config.agent.learning_rate),
         target_update_period=config.agent.target_update_period,
         gradient_clipping=config.agent.gradient_clipping,

@@ -1,4 +1,4 @@
-"""One file per agent, each with a `Config` and a `learner`; a new agent is a new file beside them."""
+"""One file per agent, each with `FACTS`, a `Config` and a `learner`; a new agent is a new file beside them."""
 
 from types import ModuleType
 

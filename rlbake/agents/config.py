@@ -19,11 +19,10 @@ from pydantic import AfterValidator, ByteSize, ConfigDict, Field, TypeAdapter, V
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from rlbake.agents import AGENTS, double_dqn, dqn
+from rlbake.agents import AGENTS, double_dqn
+from rlbake.agents.learner import AgentConfig
 from rlbake.cadence import duration
 from rlbake.errors import ConfigError, SpecError, nearest
-
-AgentConfig = dqn.Config | double_dqn.Config
 
 _DEFAULT_AGENT = double_dqn.Config.name
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tf_agents.networks.network import Network
 
 from rlbake.agents.config import TrainConfig
-from rlbake.errors import NotFoundError
+from rlbake.agents.heads import DiscreteHead, Head
+from rlbake.errors import NotFoundError, SpecError
 from rlbake.features import identify
 from rlbake.features.identify import Identified
 from rlbake.features.preprocessing import Preprocessing
@@ -31,7 +31,7 @@ class FittedAgent:
         action: what it decides on.
         config: how it was trained.
         preprocessing: raw features → float32 [B, D].
-        network: float32 [B, D] → action values, by TF-Agents' convention.
+        head: float32 [B, D] → what to do.
         variables: everything that training changed, for a warm start, by name of the part.
         metrics: the last ones reported.
     """
@@ -40,20 +40,35 @@ class FittedAgent:
     action: Action
     config: TrainConfig
     preprocessing: Preprocessing
-    network: Network
+    head: Head
     variables: Mapping[str, Sequence[np.ndarray]]
     metrics: Mapping[str, float]
 
     def values(self, features: tf.Tensor) -> tf.Tensor:
-        """Action values, float32 [B, A], of features, float32 [B, D]."""
-        return self.network(features)[0]
+        """How good each of A actions is, float32 [B, A], for features float32 [B, D].
+
+        Raises:
+            SpecError: the action is Continuous.
+        """
+        return self.choosing().values(features)
+
+    def choosing(self) -> DiscreteHead:
+        """The head, which chooses among A actions.
+
+        Raises:
+            SpecError: the action is Continuous.
+        """
+        if not isinstance(self.head, DiscreteHead):
+            raise SpecError(
+                f"agent {self.config.agent.name!r} decides on numbers: there are no actions to choose among."
+            )
+        return self.head
 
     def description(self) -> dict[str, Any]:
         """Specs, configuration and the features' transforms as JSON-ready data."""
         return {
             "observation": [to_json(f) for f in self.observation],
             "action": to_json(self.action),
-            "epsilon": self.config.agent.epsilon,
             "gamma": self.config.gamma,
             "agent": asdict(self.config.agent),
             "training": {k: v for k, v in asdict(self.config).items() if k != "agent"},

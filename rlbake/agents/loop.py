@@ -10,7 +10,7 @@ operations, so their loop is compiled (XLA: three times the steps per CPU second
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import policy_step, time_step, trajectory
@@ -26,7 +26,8 @@ class Rows(NamedTuple):
 
     Attributes:
         features: float32 [N, D], of the observation.
-        action: int32 [N].
+        mask: bool [N, A], actions allowed there; [N, 0] when all always are.
+        action: int32 [N], or float32 [N, n] for Continuous.
         reward: float32 [N], n-step, discounted to the decision.
         discount: float32 [N], factor of the bootstrapped value: γᵐ, or 0 when terminated.
         next_features: float32 [N, D], of the observation bootstrapped from.
@@ -34,6 +35,7 @@ class Rows(NamedTuple):
     """
 
     features: tf.Tensor
+    mask: tf.Tensor
     action: tf.Tensor
     reward: tf.Tensor
     discount: tf.Tensor
@@ -46,14 +48,22 @@ class GraphLoop:
 
     Args:
         agent: takes the gradient steps.
-        masked: whether `next_mask` has a column per action.
+        experience: a batch of rows as the agent's `train` and `loss` take it.
         after_step: called within the graph after every step.
+        compilable: whether XLA knows all the agent's operations.
     """
 
-    def __init__(self, agent: tf_agent.TFAgent, masked: bool, after_step: Callable[[], tf.Operation]) -> None:
+    def __init__(
+        self,
+        agent: tf_agent.TFAgent,
+        experience: Callable[[Rows], Any],
+        after_step: Callable[[], tf.Operation] = tf.no_op,
+        compilable: bool = True,
+    ) -> None:
         self._agent = agent
-        self._masked = masked
+        self._experience = experience
         self._after_step = after_step
+        self._compilable = compilable
         self._weights = sum(variable.shape.num_elements() for variable in agent.policy.variables())
         self._compiled_steps = tf.function(self._run_steps, jit_compile=True, autograph=False)
         self._chunk = tf.function(self._run_chunk, reduce_retracing=True, autograph=False)
@@ -82,7 +92,7 @@ class GraphLoop:
             cumulative: float64 [N], the sums of the rows' weights up to each of them; None: all weigh the same.
         """
         state = tf.constant([seed % 2**31, first_step], tf.int32)
-        compiled = self._weights * batch_size < _COMPILED_BELOW
+        compiled = self._compilable and self._weights * batch_size < _COMPILED_BELOW
         return float(self._chunk(rows, cumulative, batch_size, compiled, state, tf.constant(steps, tf.int32)))
 
     def _run_chunk(
@@ -94,7 +104,7 @@ class GraphLoop:
         seed: tf.Tensor,
         steps: tf.Tensor,
     ) -> tf.Tensor:
-        drawn = draw((CHUNK, batch_size), seed, tf.shape(rows.action)[0], cumulative)
+        drawn = draw((CHUNK, batch_size), seed, tf.shape(rows.reward)[0], cumulative)
         if compiled:  # shapes must not change from call to call
             return self._compiled_steps(Rows(*(tf.gather(column, drawn) for column in rows)), steps)
         return self._run_steps(Rows(*(tf.gather(column, drawn[:steps]) for column in rows)), steps)
@@ -102,7 +112,7 @@ class GraphLoop:
     def _run_steps(self, batches: Rows, steps: tf.Tensor) -> tf.Tensor:
         def take_step(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = Rows(*(column[step] for column in batches))
-            loss = self._agent.train(self._transition(batch)).loss
+            loss = self._agent.train(self._experience(batch)).loss
             with tf.control_dependencies([loss]):
                 self._after_step()
             return step + 1, total + loss
@@ -111,18 +121,27 @@ class GraphLoop:
         return total / tf.cast(steps, tf.float32)
 
     def _loss(self, rows: Rows) -> tf.Tensor:
-        """Mean TD loss of rows, without learning from them."""
-        return self._agent.loss(self._transition(rows)).loss
+        """Mean loss of rows, without learning from them."""
+        return self._agent.loss(self._experience(rows)).loss
 
-    def _transition(self, batch: Rows) -> trajectory.Transition:
-        first = tf.zeros_like(batch.action)
-        here = (batch.features, tf.ones_like(batch.next_mask)) if self._masked else batch.features
-        there = (batch.next_features, batch.next_mask) if self._masked else batch.next_features
-        return trajectory.Transition(
-            time_step.TimeStep(first, tf.zeros_like(batch.reward), tf.ones_like(batch.discount), here),
-            policy_step.PolicyStep(batch.action),
-            time_step.TimeStep(first + 1, batch.reward, batch.discount, there),
-        )
+
+def as_transition(batch: Rows) -> trajectory.Transition:
+    """For agents that learn from single transitions."""
+    return _transition(batch, batch.features, batch.next_features)
+
+
+def as_masked_transition(batch: Rows) -> trajectory.Transition:
+    """The same, for agents whose observations are pairs of features and mask."""
+    return _transition(batch, (batch.features, batch.mask), (batch.next_features, batch.next_mask))
+
+
+def _transition(batch: Rows, here: Any, there: Any) -> trajectory.Transition:
+    first = tf.zeros_like(batch.reward, tf.int32)
+    return trajectory.Transition(
+        time_step.TimeStep(first, tf.zeros_like(batch.reward), tf.ones_like(batch.discount), here),
+        policy_step.PolicyStep(batch.action),
+        time_step.TimeStep(first + 1, batch.reward, batch.discount, there),
+    )
 
 
 def draw(shape: tuple[int, int], seed: tf.Tensor, rows: tf.Tensor | int, cumulative: tf.Tensor | None) -> tf.Tensor:

@@ -8,14 +8,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from rlbake.agents.columns import Columns
 from rlbake.agents.loop import CHUNK, Rows
 from rlbake.dataset import memory
 from rlbake.quiet import tensorflow as tf
 
 WEIGHT = "weight"  # of being drawn
-
-Columns = dict[str, np.ndarray]
-"""Arrays [N] by field of `Rows`; and float64 weights, where rows are not all drawn alike."""
 
 _WHILE_LOADED = 2.0  # bytes that a byte of the working set takes at the peak of loading it
 _WHILE_DRAWN = 2.0  # the same of a chunk's batches
@@ -69,7 +67,7 @@ class InMemory:
         yield Segment(first, steps, self._rows, self._cumulative)
 
     def sample(self, most: int) -> Rows:
-        apart = -(-int(self._rows.action.shape[0]) // most)
+        apart = -(-int(self._rows.reward.shape[0]) // most)
         return Rows(*(column[::apart] for column in self._rows))
 
 
@@ -145,7 +143,7 @@ class OnDisk:
 
     def _store(self, columns: Columns) -> None:
         """As shards of which each fits in memory; where a part is cut, at random, so that each is like the whole."""
-        rows = len(columns["action"])
+        rows = len(columns["reward"])
         self._most = self._most_rows(sum(column[:1].nbytes for column in columns.values()))
         pieces = -(-rows // self._most)
         order = self._random.permutation(rows) if pieces > 1 else np.arange(rows)

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from rlbake.agents import AGENTS
+from rlbake.agents.columns import Columns, columns
 from rlbake.agents.config import TrainConfig
+from rlbake.agents.facts import refuse_unsuitable
 from rlbake.agents.fitted import FittedAgent, WarmStart
 from rlbake.agents.loop import CHUNK, Rows
-from rlbake.agents.replay import WEIGHT, Columns, InMemory, OnDisk, Replay, recency, to_rows
+from rlbake.agents.q_learning import number_of_actions
+from rlbake.agents.replay import WEIGHT, InMemory, OnDisk, Replay, recency, to_rows
 from rlbake.cadence import duration
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
@@ -33,6 +36,7 @@ STEPS, SPEED = "train/steps", "train/steps_per_second"
 _logger = logging.getLogger(__name__)
 
 OnMetrics = Callable[[int, dict[str, float]], None]
+ColumnsOf = Callable[[Transitions], Columns]
 
 _LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
 _FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a training
@@ -68,12 +72,14 @@ def fit(
         profiles: of the features, which decide their transforms; None: those of `training`.
 
     Raises:
-        SpecError: the agent cannot decide on such actions.
+        SpecError: the agent cannot decide on such actions; the message names those that can.
         DataError: there are fewer rows than one batch, or a number is not finite.
         ConfigError: the warm start is of another shape than the configuration, or the memory for
             streamed rows is too little.
         RlbakeError: the training diverged.
     """
+    module = AGENTS[config.agent.name]
+    refuse_unsuitable(config.agent.name, action, {name: other.FACTS for name, other in AGENTS.items()})
     if len(training) < config.batch_size:
         raise DataError(
             f"{len(training):,} transitions to train on are fewer than one batch of {config.batch_size:,}. "
@@ -84,16 +90,19 @@ def fit(
     else:
         identified = identify(observation, profiles or profiles_of(training, observation))
     preprocessing = Preprocessing(observation, identified)
-    learner = AGENTS[config.agent.name].learner(
-        config.agent, size=preprocessing.size, action=action, masked=_masked(training)
-    )
-    with _replay(training, preprocessing, config, seed) as replay, learner.lock:
+    masks = number_of_actions(config.agent.name, action) if _masked(training) else 0
+    learner = module.learner(config.agent, size=preprocessing.size, action=action, masked=masks > 0)
+
+    def columns_of(transitions: Transitions) -> Columns:
+        return columns(transitions, preprocessing, masks)
+
+    with _replay(training, columns_of, config, seed) as replay, learner.lock:
         learner.start(config.agent, seed)
         if warm_start:
             learner.resume(config.agent, warm_start.variables)
         limit = _largest_return(replay, config)
         valued, known = replay.sample(_VALUED).features, replay.sample(_PROBE)
-        unseen = _sampled(holdout, preprocessing, _PROBE) if len(holdout) else None
+        unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
         metrics: dict[str, float] = {}
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
         for first in range(0, config.steps, stride):
@@ -101,22 +110,23 @@ def fit(
             began = time.perf_counter()
             loss = 0.0
             for part in replay.segments(first, steps):
-                loss += part.steps / steps * learner.loop.run(
+                loss += part.steps / steps * learner.run(
                     part.rows, batch_size=config.batch_size, first_step=part.first, steps=part.steps, seed=seed,
                     cumulative=part.cumulative,
                 )  # fmt: skip
                 del part  # and with it the rows, before the next ones are loaded
             metrics = {LOSS: loss, STEPS: first + steps, SPEED: steps / (time.perf_counter() - began)}
-            metrics[VALUE] = float(tf.reduce_mean(tf.reduce_max(learner.network(valued)[0], axis=1)))
+            if (value := learner.value(valued)) is not None:
+                metrics[VALUE] = float(tf.reduce_mean(value))
             if unseen is not None:
-                metrics[HOLDOUT_LOSS] = float(learner.loop.loss(unseen))
+                metrics[HOLDOUT_LOSS] = learner.loss(unseen)
             if on_metrics:
                 on_metrics(first + steps, metrics)
             _refuse_divergence(metrics, limit, first + steps)
-            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, float(learner.loop.loss(known))):
+            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, learner.loss(known)):
                 break
         return FittedAgent(
-            tuple(observation), action, config, preprocessing, learner.trained_network(), learner.variables(), metrics
+            tuple(observation), action, config, preprocessing, learner.head(), learner.variables(), metrics
         )
 
 
@@ -127,29 +137,31 @@ def profiles_of(training: Transitions | Streamed, observation: Sequence[Feature]
 
 
 def _masked(rows: Transitions | Streamed) -> bool:
-    return rows.next_action_mask is not None if isinstance(rows, Transitions) else rows.masked[1]
+    if isinstance(rows, Streamed):
+        return any(rows.masked)
+    return rows.action_mask is not None or rows.next_action_mask is not None
 
 
 @contextmanager
 def _replay(
-    training: Transitions | Streamed, preprocessing: Preprocessing, config: TrainConfig, seed: int
+    training: Transitions | Streamed, columns_of: ColumnsOf, config: TrainConfig, seed: int
 ) -> Iterator[Replay]:
     """What batches are drawn from. The files of streamed rows are removed when the context ends."""
     newest = training.timestamp.max() if isinstance(training, Transitions) else training.newest
 
-    def weighed(transitions: Transitions) -> Columns:
-        columns = _columns(transitions, preprocessing)
+    def with_weight(transitions: Transitions) -> Columns:
+        weighed = columns_of(transitions)
         if config.recency_half_life:
             half_life = np.timedelta64(duration(config.recency_half_life))
-            columns[WEIGHT] = recency(transitions.timestamp, newest, half_life)
-        return columns
+            weighed[WEIGHT] = recency(transitions.timestamp, newest, half_life)
+        return weighed
 
     if isinstance(training, Transitions):
-        yield InMemory(weighed(training))
+        yield InMemory(with_weight(training))
         return
     with tempfile.TemporaryDirectory(dir=training.folder) as folder:
         yield OnDisk(
-            map(weighed, training.parts()),
+            map(with_weight, training.parts()),
             Path(folder),
             limit=training.memory,
             steps=config.steps,
@@ -158,25 +170,13 @@ def _replay(
         )
 
 
-def _sampled(rows: Transitions | Streamed, preprocessing: Preprocessing, most: int) -> Rows:
+def _sampled(rows: Transitions | Streamed, columns_of: ColumnsOf, most: int) -> Rows:
     """At most so many rows, from all over."""
     apart, passed, samples = -(-len(rows) // most), 0, []
     for part in [rows] if isinstance(rows, Transitions) else rows.parts():
-        samples.append(_columns(part.take(np.arange(-passed % apart, len(part), apart)), preprocessing))
+        samples.append(columns_of(part.take(np.arange(-passed % apart, len(part), apart))))
         passed += len(part)
     return to_rows(lambda name: np.concatenate([sample[name] for sample in samples]))
-
-
-def _columns(transitions: Transitions, preprocessing: Preprocessing) -> Columns:
-    mask = transitions.next_action_mask
-    return {
-        "features": preprocessing.apply(transitions.observation),
-        "action": transitions.action.astype(np.int32),
-        "reward": transitions.reward.astype(np.float32),
-        "discount": transitions.discount.astype(np.float32),
-        "next_features": preprocessing.apply(transitions.next_observation),
-        "next_mask": np.zeros((len(transitions), 0), bool) if mask is None else mask,
-    }
 
 
 def _overfits(config: TrainConfig, metrics: dict[str, float], known_loss: float) -> bool:
@@ -196,7 +196,7 @@ def _largest_return(replay: Replay, config: TrainConfig) -> float:
 
 
 def _refuse_divergence(metrics: dict[str, float], limit: float, step: int) -> None:
-    loss, value = metrics[LOSS], metrics[VALUE]
+    loss, value = metrics[LOSS], metrics.get(VALUE, 0.0)
     if math.isfinite(loss) and abs(value) <= _RUNAWAY * (1 + limit):
         return
     raise RlbakeError(

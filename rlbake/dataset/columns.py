@@ -75,7 +75,7 @@ def _feature(table: pa.Table, column: str, feature: Feature, absent: np.ndarray)
 
 
 def actions(table: pa.Table, action: Action) -> np.ndarray:
-    """int32 [N] for Discrete, otherwise [N, n].
+    """int32 [N] for Discrete; the joint index, int32 [N], for MultiDiscrete; float32 [N, n] for Continuous.
 
     Raises:
         DataError: an action is missing or unknown.
@@ -102,9 +102,14 @@ def _actions(table: pa.Table, name: str, action: Action) -> np.ndarray:
     size = len(action.low) if isinstance(action, Continuous) else len(action.sets)
     refuse(column.value_lengths().fill_null(size).to_numpy() != size, f"{name} has not {size} entries", table)
     given = column.drop_null().flatten().to_numpy(zero_copy_only=False)
-    values = np.zeros((len(column), size), given.dtype)
+    values = np.zeros((len(column), size), np.float32 if isinstance(action, Continuous) else np.int32)
     values[column.is_valid().to_numpy(zero_copy_only=False)] = given.reshape(-1, size)
-    return values
+    if isinstance(action, Continuous):
+        return values
+    sizes = np.array([len(names) for _, names in action.sets])
+    wrong = ((values < 0) | (values >= sizes)).any(axis=1)
+    refuse(wrong, f"{name} is not among the actions of its sets", table)
+    return action.flat(values)
 
 
 def masks(table: pa.Table, name: str, action: Action) -> np.ndarray | None:

@@ -50,7 +50,7 @@ class Transitions:
         step_type: int32 [N], FIRST or MID.
         end: str [N], how the row's own step ended.
         observation: arrays [N] by feature.
-        action: int32 [N] for Discrete, else [N, n].
+        action: int32 [N] for Discrete; the joint index, int32 [N], for MultiDiscrete; float32 [N, n] for Continuous.
         log_probability: float32 [N], of the logged action; NaN = unknown.
         reward: float64 [N], n-step, discounted to the row.
         discount: float64 [N], factor of the value of `next_observation`; 0 if the world ended before.

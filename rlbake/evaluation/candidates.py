@@ -25,7 +25,6 @@ from rlbake.evaluation.rows import Rows
 from rlbake.evaluation.target import Target, distribution
 from rlbake.features.profile import Profiles
 from rlbake.policies.behaviour import RulesPolicy
-from rlbake.policies.graph import distribution as acting
 from rlbake.policies.saved import SavedPolicy
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Discrete, Feature
@@ -162,9 +161,10 @@ def bandit(
     )
 
     def probabilities(observations: Observations, mask: np.ndarray | None) -> np.ndarray:
-        values = fitted.values(tf.constant(fitted.preprocessing.apply(observations)))
-        allowed = np.ones(values.shape, bool) if mask is None else mask
-        return acting(values, allowed, tf.constant(True), tf.constant(temperature), config.agent.epsilon).numpy()
+        features = tf.constant(fitted.preprocessing.apply(observations))
+        allowed = np.ones((len(features), len(action)), bool) if mask is None else mask
+        preferred = fitted.choosing().prefer(features, allowed, tf.constant(True), tf.constant(temperature))
+        return preferred.probabilities.numpy()
 
     return Candidate(BANDIT, probabilities)
 

@@ -42,7 +42,7 @@ with quietly():
     from tf_agents.networks.network import Network
 
 STEPS, BATCH_SIZE = 3000, 256
-CONFIG = QLearningConfig(layers=(128, 64), target_update_period=20, averaging=0.998)
+CONFIG = QLearningConfig(name="fitted_q", layers=(128, 64), target_update_period=20, averaging=0.998)
 
 _DECAY_ROWS, _LEAST_DECAY, _MOST_DECAY = 30_000, 0.1, 2.0
 """Weight decay is that of so many rows, inversely to their number: a prior counts less the more rows speak.
@@ -147,6 +147,7 @@ def fit_q(
     columns["next_mask"] = (
         _next_policy(transitions, target, actions) if looks_ahead else np.zeros((len(transitions), 0), bool)
     )
+    columns["mask"] = np.ones_like(columns["next_mask"])
     networks, levels = [], []
     learner = _learner(CONFIG.layers, preprocessing.size, actions, looks_ahead)
     with learner.lock:
@@ -189,15 +190,13 @@ def _fitted(learner: QLearner, columns: Columns, steps: int, seed: int) -> Netwo
     replay = InMemory(columns)
     for first in range(0, steps, CHUNK):
         for part in replay.segments(first, min(CHUNK, steps - first)):
-            loss = learner.loop.run(
-                part.rows, batch_size=BATCH_SIZE, first_step=part.first, steps=part.steps, seed=seed
-            )
+            loss = learner.run(part.rows, batch_size=BATCH_SIZE, first_step=part.first, steps=part.steps, seed=seed)
         if not loss <= _RUNAWAY**2:  # NaN too
             raise RlbakeError(
                 f"fitted Q evaluation diverged within {first + CHUNK:,} steps (loss {loss:.3g}). Lower gamma, or look "
                 "for outliers among the features and metrics."
             )
-    return learner.trained_network()
+    return learner.head().network
 
 
 def _level(network: Network, columns: Columns) -> float:

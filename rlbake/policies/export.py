@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlbake.agents.fitted import FittedAgent
+from rlbake.agents.heads import ContinuousHead
 from rlbake.errors import SpecError
-from rlbake.policies.graph import INPUTS, PolicyGraph
+from rlbake.policies.graph import INPUTS, ContinuousGraph, DiscreteGraph
 from rlbake.quiet import tensorflow as tf
-from rlbake.specs import Discrete
+from rlbake.specs import Continuous, MultiDiscrete
 
 SAVED_MODEL = "saved_model"
 SIGNATURE = "serving_default"
@@ -25,8 +26,10 @@ def export_policy(fitted: FittedAgent, directory: str | Path) -> Path:
     The SavedModel's signature `serving_default` takes one tensor [B] per feature (Number float64,
     Binary bool, Category string), `action_mask` bool [B, A], `noise` float64 [B] uniform in
     [0, 1), and the scalars `explore` bool and `temperature` float32. It returns `action_index`
-    int32 [B], `log_probability` float32 [B], `probabilities` and `values` float32 [B, A]. A mask
-    row that allows nothing, a negative temperature and a value that is not finite raise
+    int32 [B], `log_probability` float32 [B], `probabilities` and `values` float32 [B, A]; of a
+    MultiDiscrete action, A counts all combinations and the index is the joint one. For a Continuous
+    action there is no mask, and it returns `action` float32 [B, n] and `log_probability` float32 [B].
+    A mask row that allows nothing, a negative temperature and a value that is not finite raise
     tf.errors.InvalidArgumentError.
 
     Returns:
@@ -38,15 +41,15 @@ def export_policy(fitted: FittedAgent, directory: str | Path) -> Path:
     clash = [f.name for f in fitted.observation if f.name in INPUTS]
     if clash:
         raise SpecError(f"feature {clash[0]!r}: a policy's own inputs are {', '.join(INPUTS)}. Rename the feature.")
-    action = fitted.action
-    assert isinstance(action, Discrete)  # what value-based agents are built for
-    graph = PolicyGraph(
-        fitted.preprocessing,
-        fitted.values,
-        tuple(fitted.network.variables),
-        actions=len(action),
-        epsilon=fitted.config.agent.epsilon,
-    )
+    graph = _graph(fitted)
     fitted.save(directory)
     tf.saved_model.save(graph, str(Path(directory) / SAVED_MODEL), signatures={SIGNATURE: graph.signature})
     return Path(directory)
+
+
+def _graph(fitted: FittedAgent) -> DiscreteGraph | ContinuousGraph:
+    if isinstance(fitted.action, Continuous):
+        assert isinstance(fitted.head, ContinuousHead)  # what agents for such actions leave behind
+        return ContinuousGraph(fitted.preprocessing, fitted.head, size=len(fitted.action.names))
+    actions = len(fitted.action.joint() if isinstance(fitted.action, MultiDiscrete) else fitted.action)
+    return DiscreteGraph(fitted.preprocessing, fitted.choosing(), actions=actions)

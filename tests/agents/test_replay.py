@@ -19,6 +19,7 @@ def columns(first: int, rows: int, weighted: bool = False) -> dict[str, np.ndarr
     number = np.arange(first, first + rows)
     made = {
         "features": number[:, None].astype(np.float32),
+        "mask": np.ones((rows, 0), bool),
         "action": number.astype(np.int32),
         "reward": -number.astype(np.float32),
         "discount": np.full(rows, 0.5, np.float32),

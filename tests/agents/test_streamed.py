@@ -99,15 +99,15 @@ def test_the_table_is_what_the_pole_did(few):
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(few):
     first, other, again = (streamed(few, seed) for seed in (3, 4, 3))
-    for one, two in zip(first.network.get_weights(), again.network.get_weights(), strict=True):
+    for one, two in zip(first.head.network.get_weights(), again.head.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert (first.network.get_weights()[0] != other.network.get_weights()[0]).any()
+    assert (first.head.network.get_weights()[0] != other.head.network.get_weights()[0]).any()
 
 
 @pytest.mark.parametrize("changed", [{"budget": 2_200_000}, {"recency_half_life": "10s"}, {"batch_size": 15}])
 def test_memory_and_recency_change_what_is_drawn(few, changed):
     before, after = streamed(few), streamed(few, **changed)
-    assert (before.network.get_weights()[0] != after.network.get_weights()[0]).any()
+    assert (before.head.network.get_weights()[0] != after.head.network.get_weights()[0]).any()
 
 
 def test_features_are_read_alike(few):

@@ -67,12 +67,12 @@ def test_values_beyond_a_mask_are_not_bootstrapped_from(transitions):
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(walk, monkeypatch, compiled_below):
     monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", compiled_below)
     first, other, again = (trained(walk(0.5), config({"layers": [256, 256]}), seed) for seed in (3, 4, 3))
-    for one, two in zip(first.network.get_weights(), again.network.get_weights(), strict=True):
+    for one, two in zip(first.head.network.get_weights(), again.head.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     for part, group in first.variables.items():
         for one, two in zip(group, again.variables[part], strict=True):
             np.testing.assert_array_equal(one, two)
-    assert (first.network.get_weights()[0] != other.network.get_weights()[0]).any()
+    assert (first.head.network.get_weights()[0] != other.head.network.get_weights()[0]).any()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_without_averaging_the_last_weights_are_exported(walk):
     never = 1000  # so that the target network keeps the first weights, and only the Q-network has the last
     fitted = trained(walk(0.5), config({"averaging": 0.0, "target_update_period": never}, steps=105))
     last = fitted.variables["agent"]
-    for weight in fitted.network.get_weights():
+    for weight in fitted.head.network.get_weights():
         assert any(weight.shape == other.shape and np.allclose(weight, other, rtol=1e-6) for other in last)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from rlbake.agents.config import resolve
 from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.q_learning import q_network
+from rlbake.agents.heads import ValueHead
+from rlbake.agents.networks import dense_network
 from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.specs import Binary, Category, Discrete, Number
@@ -23,14 +24,14 @@ def linear_agent() -> Callable[..., FittedAgent]:
     """Action values = features @ weights + bias, with features (level, payer, US, DE)."""
 
     def build(weights: np.ndarray | None = None, bias: np.ndarray | None = None, epsilon: float = 0.1) -> FittedAgent:
-        network = q_network((), 4, len(ACTION))
+        network = dense_network((), 4, len(ACTION))
         network.set_weights([np.zeros((4, 3)) if weights is None else weights, np.zeros(3) if bias is None else bias])
         return FittedAgent(
             OBSERVATION,
             ACTION,
             resolve({"agent": {"epsilon": epsilon}}, gamma=0.9),
             Preprocessing(OBSERVATION, {"level": Transform("standard", 10.0, 2.0)}),
-            network,
+            ValueHead(network, epsilon),
             {"agent": [np.arange(3.0), np.float32(2)]},
             {},
         )

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlbake.agents.fitted import read_warm_start
+from rlbake.agents.heads import distribution
 from rlbake.errors import DataError, NotFoundError, SpecError
 from rlbake.policies.export import export_policy
-from rlbake.policies.graph import distribution, invert
+from rlbake.policies.graph import invert
 from rlbake.policies.saved import SavedPolicy
 from rlbake.specs import Number, from_json
 from tests.policies.conftest import ACTION, OBSERVATION
@@ -166,7 +167,7 @@ def test_description_and_checkpoint_lie_beside_it(exported):
     description = json.loads((exported / "policy.json").read_text())
     assert tuple(from_json(feature) for feature in description["observation"]) == OBSERVATION
     assert from_json(description["action"]) == ACTION
-    assert description["epsilon"] == 0.1
+    assert description["agent"]["epsilon"] == 0.1
     assert description["gamma"] == 0.9
     assert description["agent"]["name"] == "double_dqn"
     warm = read_warm_start(exported)

@@ -10,7 +10,8 @@ import pytest
 import rlbake
 from rlbake.agents.config import resolve
 from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.q_learning import q_network
+from rlbake.agents.heads import ValueHead
+from rlbake.agents.networks import dense_network
 from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.policies.export import export_policy
@@ -42,14 +43,14 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     preprocessing = Preprocessing(
         OBSERVATION, {"speed": Transform("standard", 0.0, 1.0), "load": Transform("standard", 5.0, 2.0)}
     )
-    network = q_network((), preprocessing.size, len(ACTION))
+    network = dense_network((), preprocessing.size, len(ACTION))
     network.set_weights([WEIGHTS, np.zeros(len(ACTION), np.float32)])
     fitted = FittedAgent(
         observation=OBSERVATION,
         action=ACTION,
         config=resolve({"agent": {"name": "dqn", "layers": [], "epsilon": 0.3}}, gamma=0.9),
         preprocessing=preprocessing,
-        network=network,
+        head=ValueHead(network, 0.3),
         variables={"network": network.get_weights()},
         metrics={},
     )

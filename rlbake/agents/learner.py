@@ -1,0 +1,116 @@
+"""What every agent is made of: a configuration, and a learner that is traced once per shape and process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from rlbake.agents.heads import Head
+from rlbake.agents.loop import Rows
+from rlbake.errors import ConfigError
+from rlbake.quiet import tensorflow as tf
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class AgentConfig:
+    """Hyperparameters of an agent.
+
+    Attributes:
+        name: of the agent.
+    """
+
+    name: str
+
+
+Variables = Mapping[str, Sequence[np.ndarray]]
+"""Values of variables, by name of the part of a learner that they belong to."""
+
+
+class Learner(ABC):
+    """Learns from transitions, any number of times after one another.
+
+    Whatever a configuration may change without changing the graph's shape is a variable: `configure`
+    assigns it. Gamma is in the data: `discount` on a row is the whole factor of the bootstrapped
+    value, so the agent's own gamma is 1.
+
+    Attributes:
+        lock: held by the one training that may use it at a time.
+    """
+
+    def __init__(self, **groups: Sequence[tf.Variable]) -> None:
+        """
+        Args:
+            groups: everything that training changes, by name of the part.
+        """
+        self._groups = {part: list(group) for part, group in groups.items()}
+        self._at_rest = self.variables()
+        self.lock = Lock()
+
+    @abstractmethod
+    def restart(self, seed: int) -> None:
+        """Fresh weights by seed; all else that training changes is as when the learner was made already."""
+
+    @abstractmethod
+    def configure(self, config: Any) -> None:
+        """Takes over the hyperparameters of the agent's own Config."""
+
+    @abstractmethod
+    def run(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        first_step: int,
+        steps: int,
+        seed: int,
+        cumulative: tf.Tensor | None = None,
+    ) -> float:
+        """Takes gradient steps and returns their mean loss: see `GraphLoop.run`."""
+
+    @abstractmethod
+    def loss(self, rows: Rows) -> float:
+        """Mean loss of rows, without learning from them."""
+
+    def value(self, features: tf.Tensor) -> tf.Tensor | None:
+        """float32 [B], how much the agent expects to earn from features float32 [B, D]; None: it learns no values."""
+        return None
+
+    @abstractmethod
+    def head(self) -> Head:
+        """What decides, a copy that later training leaves alone."""
+
+    def variables(self) -> dict[str, list[np.ndarray]]:
+        """The present values of everything that training changes."""
+        return {part: [variable.numpy() for variable in group] for part, group in self._groups.items()}
+
+    def start(self, config: Any, seed: int) -> None:
+        """Forgets what was learned: fresh weights by seed, empty optimiser."""
+        self._assign(self._at_rest)
+        self.restart(seed)
+        self.configure(config)
+
+    def resume(self, config: Any, variables: Variables) -> None:
+        """Goes on where `variables` were taken, with the hyperparameters of `config`.
+
+        Raises:
+            ConfigError: they belong to an agent of another shape.
+        """
+        shapes = {part: [np.shape(value) for value in group] for part, group in variables.items()}
+        if shapes != {part: [np.shape(value) for value in group] for part, group in self._at_rest.items()}:
+            raise ConfigError(
+                "warm start: the model was trained with other features, actions, action masks or layers. "
+                "Set agent.layers to its own, or train from scratch."
+            )
+        self._assign(variables)
+        self.configure(config)
+
+    def _assign(self, values: Variables) -> None:
+        for part, group in self._groups.items():
+            for variable, value in zip(group, values[part], strict=True):
+                variable.assign(value)
