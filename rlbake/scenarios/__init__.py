@@ -3,5 +3,7 @@
 SHIPPED = {
     "cartpole": "rlbake.scenarios.cartpole:CartPole",
     "message_timing": "rlbake.scenarios.message_timing:MessageTiming",
+    "offer_price": "rlbake.scenarios.offer_price:OfferPrice",
+    "bundle": "rlbake.scenarios.bundle:Bundle",
 }
 """What to give as `application`, by the scenario's name."""

@@ -42,3 +42,9 @@ class CounterNoise:
     def integers(self, stream: str, high: int, *counters: ArrayLike) -> np.ndarray:
         """Uniform in 0 .. high - 1, int64."""
         return (self.uniform(stream, *counters) * high).astype(np.int64)
+
+
+def draw(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Inverse cumulative distribution: `shares` [K], or [B, K] with one row per draw."""
+    cumulative = shares.cumsum(axis=-1)
+    return np.minimum((uniform[:, None] >= cumulative).sum(axis=-1), shares.shape[-1] - 1)

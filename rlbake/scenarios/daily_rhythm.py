@@ -14,7 +14,7 @@ from datetime import datetime
 
 import numpy as np
 
-from rlbake.scenarios.counter_noise import CounterNoise
+from rlbake.scenarios.counter_noise import CounterNoise, draw
 from rlbake.world import Observations
 
 HOURS = 24
@@ -79,10 +79,10 @@ LOCAL_HOURS, READINGS = _local_hours(), _readings()
 
 def draw_players(noise: CounterNoise, *identity: np.ndarray) -> Players:
     """The players with these identities: the same noise and identity give the same player."""
-    country = _draw(COUNTRY_SHARE, noise.uniform("country", *identity))
-    age_band = _draw(AGE_SHARE, noise.uniform("age_band", *identity))
-    platform = _draw(PLATFORM_SHARE, noise.uniform("platform", *identity))
-    local = _draw(LOCAL_HOURS[age_band, platform], noise.uniform("hour", *identity))
+    country = draw(COUNTRY_SHARE, noise.uniform("country", *identity))
+    age_band = draw(AGE_SHARE, noise.uniform("age_band", *identity))
+    platform = draw(PLATFORM_SHARE, noise.uniform("platform", *identity))
+    local = draw(LOCAL_HOURS[age_band, platform], noise.uniform("hour", *identity))
     offset = np.array(list(UTC_OFFSET.values()))[country]
     return Players(country, age_band, platform, (local - offset) % HOURS)
 
@@ -93,7 +93,7 @@ def observe(players: Players, uniform: np.ndarray, weekend: bool, days: np.ndarr
         COUNTRY: np.array(COUNTRIES)[players.country],
         AGE_BAND: np.array(AGE_BANDS)[players.age_band],
         PLATFORM: np.array(PLATFORMS)[players.platform],
-        USUAL_HOUR: np.array(CLOCK)[_draw(READINGS[players.hour], uniform)],
+        USUAL_HOUR: np.array(CLOCK)[draw(READINGS[players.hour], uniform)],
         IS_WEEKEND: np.full(len(players.hour), weekend),
         DAYS_SINCE_INSTALL: days.astype(np.float32),
     }
@@ -132,9 +132,3 @@ def values(reward: Mapping[str, float], weekend: bool) -> np.ndarray:
     utc = np.stack([np.roll(LOCAL_HOURS, -offset, axis=-1) for offset in UTC_OFFSET.values()])
     share = np.einsum("c,a,p->cap", COUNTRY_SHARE, AGE_SHARE, PLATFORM_SHARE)
     return np.einsum("cap,caph,hu,hx->capux", share, utc, READINGS, rewards)
-
-
-def _draw(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Inverse cumulative distribution: `shares` [K], or [B, K] with one row per draw."""
-    cumulative = shares.cumsum(axis=-1)
-    return np.minimum((uniform[:, None] >= cumulative).sum(axis=-1), shares.shape[-1] - 1)
