@@ -58,6 +58,8 @@ class TrainConfig:
         overfit: training ends when the held-out TD loss exceeds that of the training rows by this
             factor, > 1; null: never. Both are taken against the same targets, so that values
             which grow as they are learned don't count.
+        compression: numbers that an autoencoder, trained first, makes of an observation for the agent to read,
+            ≥ 1; null: the agent reads the features themselves.
         recency_half_life: a transition is drawn half as often as one made so much later; null: all as often.
         memory: bytes, such as "2GB", that rows may take; where they would take more they are streamed from
             disk. null: a third of what the process may use.
@@ -72,6 +74,7 @@ class TrainConfig:
     batch_size: Annotated[int, Field(ge=1)] = 256
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     overfit: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = 1.3
+    compression: Annotated[int, Field(ge=1)] | None = None
     recency_half_life: Duration | None = None
     memory: Annotated[ByteSize, Field(gt=0)] | None = None
 

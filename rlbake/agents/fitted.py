@@ -14,12 +14,14 @@ from rlbake.agents.config import TrainConfig
 from rlbake.agents.heads import DiscreteHead, Head
 from rlbake.errors import NotFoundError, SpecError
 from rlbake.features import identify
+from rlbake.features.compression import Compressed
 from rlbake.features.identify import Identified
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature, to_json
 
 DESCRIPTION, CHECKPOINT = "policy.json", "checkpoint/variables"
+ENCODER = "encoder"  # the part of the variables that belongs to an autoencoder
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class FittedAgent:
     observation: tuple[Feature, ...]
     action: Action
     config: TrainConfig
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | Compressed
     head: Head
     variables: Mapping[str, Sequence[np.ndarray]]
     metrics: Mapping[str, float]

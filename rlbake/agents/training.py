@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from rlbake.agents import AGENTS
+from rlbake.agents.autoencoder import learn_code
 from rlbake.agents.columns import Columns, columns
 from rlbake.agents.config import TrainConfig
 from rlbake.agents.facts import refuse_unsuitable
-from rlbake.agents.fitted import FittedAgent, WarmStart
+from rlbake.agents.fitted import ENCODER, FittedAgent, WarmStart
 from rlbake.agents.loop import CHUNK, Rows
 from rlbake.agents.q_learning import number_of_actions
 from rlbake.agents.replay import WEIGHT, InMemory, OnDisk, Replay, recency, to_rows
@@ -24,6 +25,7 @@ from rlbake.cadence import duration
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
 from rlbake.errors import DataError, RlbakeError
+from rlbake.features.compression import Compressed
 from rlbake.features.identify import identify
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.features.profile import Profiles, merge_all, profile_of
@@ -32,6 +34,7 @@ from rlbake.specs import Action, Feature
 
 LOSS, HOLDOUT_LOSS, VALUE = "train/loss", "train/holdout_loss", "train/value"
 STEPS, SPEED = "train/steps", "train/steps_per_second"
+RECONSTRUCTION = "train/reconstruction_error"
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ ColumnsOf = Callable[[Transitions], Columns]
 _LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
 _FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a training
 _PROBE = 2048  # rows, from all over, on which losses are reported along the way
+_COMPRESSED = 100_000  # rows, from all over, that an autoencoder learns from
 _VALUED = 512  # rows, from all over, on which the mean value is
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
 _LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
@@ -89,17 +93,17 @@ def fit(
         identified = warm_start.identified
     else:
         identified = identify(observation, profiles or profiles_of(training, observation))
-    preprocessing = Preprocessing(observation, identified)
+    encoder, compression = _encoder(Preprocessing(observation, identified), training, holdout, config, seed, warm_start)
     masks = number_of_actions(config.agent.name, action) if _masked(training) else 0
-    learner = module.learner(config.agent, size=preprocessing.size, action=action, masked=masks > 0)
+    learner = module.learner(config.agent, size=encoder.size, action=action, masked=masks > 0)
 
     def columns_of(transitions: Transitions) -> Columns:
-        return columns(transitions, preprocessing, masks)
+        return columns(transitions, encoder, masks)
 
     with _replay(training, columns_of, config, seed) as replay, learner.lock:
         learner.start(config.agent, seed)
         if warm_start:
-            learner.resume(config.agent, warm_start.variables)
+            learner.resume(config.agent, {n: part for n, part in warm_start.variables.items() if n != ENCODER})
         limit = _largest_return(replay, config)
         valued, known = replay.sample(_VALUED).features, replay.sample(_PROBE)
         unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
@@ -115,7 +119,7 @@ def fit(
                     cumulative=part.cumulative,
                 )  # fmt: skip
                 del part  # and with it the rows, before the next ones are loaded
-            metrics = {LOSS: loss, STEPS: first + steps, SPEED: steps / (time.perf_counter() - began)}
+            metrics = {LOSS: loss, STEPS: first + steps, SPEED: steps / (time.perf_counter() - began), **compression}
             if (value := learner.value(valued)) is not None:
                 metrics[VALUE] = float(tf.reduce_mean(value))
             if unseen is not None:
@@ -126,7 +130,7 @@ def fit(
             if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, learner.loss(known)):
                 break
         return FittedAgent(
-            tuple(observation), action, config, preprocessing, learner.head(), learner.variables(), metrics
+            tuple(observation), action, config, encoder, learner.head(), learner.variables() | _of(encoder), metrics
         )
 
 
@@ -134,6 +138,38 @@ def profiles_of(training: Transitions | Streamed, observation: Sequence[Feature]
     """The profiles of the features of what is trained on, a part at a time."""
     parts = [training.observation] if isinstance(training, Transitions) else training.observations()
     return merge_all([profile_of(part, observation) for part in parts])
+
+
+def _encoder(
+    preprocessing: Preprocessing,
+    training: Transitions | Streamed,
+    holdout: Transitions | Streamed,
+    config: TrainConfig,
+    seed: int,
+    warm_start: WarmStart | None,
+) -> tuple[Preprocessing | Compressed, dict[str, float]]:
+    """What turns raw features into the agent's input, and the metrics of learning it."""
+    if config.compression is None:
+        return preprocessing, {}
+    if warm_start and ENCODER in warm_start.variables:
+        return Compressed(preprocessing, warm_start.variables[ENCODER]), {}
+    known, unseen = (_vectors(rows, preprocessing, _COMPRESSED) for rows in (training, holdout))
+    code = learn_code(preprocessing, known, unseen, config.compression, seed)
+    return code.encoder, {RECONSTRUCTION: code.error}
+
+
+def _of(encoder: Preprocessing | Compressed) -> dict[str, list[np.ndarray]]:
+    """What a warm start needs of it."""
+    return {ENCODER: [weight.numpy() for weight in encoder.weights]} if isinstance(encoder, Compressed) else {}
+
+
+def _vectors(rows: Transitions | Streamed, preprocessing: Preprocessing, most: int) -> np.ndarray:
+    """float32 [≤ most, D], preprocessed observations from all over."""
+    apart, passed, found = max(1, -(-len(rows) // most)), 0, [np.zeros((0, preprocessing.size), np.float32)]
+    for part in [rows] if isinstance(rows, Transitions) else rows.parts():
+        found.append(preprocessing.apply(part.take(np.arange(-passed % apart, len(part), apart)).observation))
+        passed += len(part)
+    return np.concatenate(found)
 
 
 def _masked(rows: Transitions | Streamed) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlbake.agents.heads import ContinuousHead, DiscreteHead
+from rlbake.features.compression import Compressed
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.policies.spread import INCREMENT
 from rlbake.quiet import tensorflow as tf
@@ -32,7 +33,7 @@ class DiscreteGraph(tf.Module):
         actions: A; of a MultiDiscrete action, all combinations.
     """
 
-    def __init__(self, preprocessing: Preprocessing, head: DiscreteHead, *, actions: int) -> None:
+    def __init__(self, preprocessing: Preprocessing | Compressed, head: DiscreteHead, *, actions: int) -> None:
         super().__init__(name="policy")
         self._preprocessing = preprocessing
         self._head = head
@@ -68,7 +69,7 @@ class ContinuousGraph(tf.Module):
         size: n.
     """
 
-    def __init__(self, preprocessing: Preprocessing, head: ContinuousHead, *, size: int) -> None:
+    def __init__(self, preprocessing: Preprocessing | Compressed, head: ContinuousHead, *, size: int) -> None:
         super().__init__(name="policy")
         self._preprocessing = preprocessing
         self._head = head
