@@ -101,6 +101,10 @@ class Application:
         """A simulated world with a known best return, where there is one."""
         return None
 
+    def world_at(self, window: Window) -> World | None:
+        """The simulated world as it is in a window; always the same one, unless overridden."""
+        return self.world()
+
     def latest_complete(self, now: datetime) -> Window:
         """The last window whose logs are complete; by the clock, unless overridden."""
         return self.cadence.latest_complete(now)

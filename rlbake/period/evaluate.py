@@ -108,11 +108,15 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
 
 
 def _simulated(period: Period, model: ResolvedModel | None) -> Simulated | None:
-    """Its return in the simulated world, greedy; None if there is no such world, or no model."""
-    world = period.application.world()
+    """Its return, greedy, in the simulated world of the window in which it would decide.
+
+    None if there is no such world, or no model.
+    """
+    application = period.application
+    world = application.world_at(application.cadence.following(period.window))
     if world is None or model is None:
         return None
-    played = simulate(world, policy_of(model), reward=period.application.reward, episodes=EPISODES, seed=SEED)
+    played = simulate(world, policy_of(model), reward=application.reward, episodes=EPISODES, seed=SEED)
     return Simulated(played.mean, played.low, played.high, played.best, played.random, played.score)
 
 

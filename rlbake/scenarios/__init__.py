@@ -5,5 +5,8 @@ SHIPPED = {
     "message_timing": "rlbake.scenarios.message_timing:MessageTiming",
     "offer_price": "rlbake.scenarios.offer_price:OfferPrice",
     "bundle": "rlbake.scenarios.bundle:Bundle",
+    "level_difficulty": "rlbake.scenarios.level_difficulty:LevelDifficulty",
+    "sparse_reward": "rlbake.scenarios.sparse_reward:SparseReward",
+    "drift": "rlbake.scenarios.drift:Drift",
 }
 """What to give as `application`, by the scenario's name."""

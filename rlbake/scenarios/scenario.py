@@ -53,6 +53,9 @@ class Scenario(Application, ABC):
     def world(self) -> World:
         """The world that the logs come from, for evaluation."""
 
+    def world_at(self, window: Window) -> World:
+        return self.world()
+
     def simulate(self, window: Window, policy: Policy, units: int, seed: int) -> None:
         """Plays a window and replaces it in every log.
 
