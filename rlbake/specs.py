@@ -145,6 +145,18 @@ class Discrete:
             return int(action)
         raise SpecError(f"unknown action index {action}: there are {len(self.names)} actions, counted from 0.")
 
+    def joint(self) -> Discrete:
+        """Itself; with `flat` and `split` it can be used as a `MultiDiscrete` is."""
+        return self
+
+    def flat(self, action: np.ndarray) -> np.ndarray:
+        """The same indices."""
+        return action
+
+    def split(self, number: np.ndarray) -> np.ndarray:
+        """The same indices."""
+        return number
+
 
 @dataclass(frozen=True, init=False)
 class Continuous:
@@ -269,7 +281,7 @@ def to_json(spec: Feature | Action) -> dict[str, Any]:
     if isinstance(spec, Number):
         fields = {k: v for k, v in fields.items() if not (isinstance(v, float) and math.isinf(v))}
     if isinstance(spec, MultiDiscrete):
-        fields = {"sets": {name: list(values) for name, values in spec.sets}}
+        fields = {"sets": [[name, list(values)] for name, values in spec.sets]}  # their order numbers combinations
     return {"kind": type(spec).__name__, **fields}
 
 
@@ -278,4 +290,6 @@ def from_json(data: Mapping[str, Any]) -> Any:
     fields = {k: v for k, v in data.items() if k != "kind"}
     if data.get("kind") not in _KINDS:
         raise SpecError(f"unknown spec kind {data.get('kind')!r}. {nearest(str(data.get('kind')), _KINDS)}")
+    if "sets" in fields:
+        fields["sets"] = dict(fields["sets"])
     return _KINDS[data["kind"]](**fields)

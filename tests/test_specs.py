@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -138,3 +139,16 @@ def test_the_largest_product_space_still_converts():
     action = MultiDiscrete({"a": map(str, range(64)), "b": map(str, range(64))})
     assert len(action.joint()) == 4096
     assert action.split(np.array([4095])).tolist() == [[63, 63]]
+
+
+def test_the_order_of_sets_counts_also_where_json_sorts_its_keys():
+    one, other = MultiDiscrete({"a": ["x", "y"], "b": ["z", "w"]}), MultiDiscrete({"b": ["z", "w"], "a": ["x", "y"]})
+    written = [json.dumps(to_json(spec), sort_keys=True) for spec in (one, other)]
+    assert written[0] != written[1]
+    assert [from_json(json.loads(text)) for text in written] == [one, other]
+
+
+def test_one_choice_is_its_own_joint_choice():
+    hours, indices = Discrete(["morning", "night"]), np.array([1, 0, 1], np.int32)
+    assert hours.joint() is hours
+    np.testing.assert_array_equal(hours.flat(hours.split(indices)), indices)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rlbake import vocabulary as v
 from rlbake.errors import DataError, SpecError
-from rlbake.policies.policy import Decisions
+from rlbake.policies.policy import Decisions, refuse_mask
 from rlbake.policies.spread import spread
 from rlbake.specs import Action, Continuous, Discrete, MultiDiscrete
 
@@ -37,7 +37,7 @@ class RandomPolicy:
         """
         if isinstance(self._action, Discrete):
             return _uniform_choice(len(self._action), noise, action_mask)
-        _refuse_mask(action_mask, self._action)
+        refuse_mask(action_mask, self._action)
         if isinstance(self._action, MultiDiscrete):
             sizes = np.array(self._action.sizes)
             action = _rank(spread(noise, len(sizes)), sizes).astype(np.int32)
@@ -76,7 +76,7 @@ class RulesPolicy:
         chosen, rows = np.asarray(self._rules(observations)), len(noise)
         if isinstance(self._action, Discrete):
             return self._choice(chosen, rows, self._action, action_mask)
-        _refuse_mask(action_mask, self._action)
+        refuse_mask(action_mask, self._action)
         if isinstance(self._action, MultiDiscrete):
             return self._choices(chosen, rows, self._action)
         return self._numbers(chosen, rows, self._action)
@@ -145,11 +145,6 @@ def _uniform_choice(actions: int, noise: np.ndarray, action_mask: np.ndarray | N
 def _rank(noise: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """⌊u n⌋, below n also where the product rounds up to it."""
     return np.minimum((noise * allowed).astype(np.int64), allowed - 1)
-
-
-def _refuse_mask(action_mask: np.ndarray | None, action: Action) -> None:
-    if action_mask is not None:
-        raise DataError(f"action mask: only Discrete actions can be masked, not {type(action).__name__}. Give none.")
 
 
 def _checked_mask(action_mask: np.ndarray, rows: int, actions: int) -> np.ndarray:

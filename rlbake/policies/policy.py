@@ -7,6 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from rlbake.errors import DataError
+from rlbake.specs import Action
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -47,3 +50,9 @@ class Policy(Protocol):
                 Discrete actions can be masked.
         """
         ...
+
+
+def refuse_mask(action_mask: np.ndarray | None, action: Action) -> None:
+    """Raises a DataError if there is a mask of actions that are not Discrete."""
+    if action_mask is not None:
+        raise DataError(f"action mask: only Discrete actions can be masked, not {type(action).__name__}. Give none.")

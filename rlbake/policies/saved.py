@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from rlbake.agents.fitted import DESCRIPTION
-from rlbake.errors import DataError, NotFoundError, nearest
+from rlbake.errors import DataError, NotFoundError, SpecError, nearest
 from rlbake.policies.export import SAVED_MODEL, SIGNATURE
 from rlbake.policies.graph import ACTION_MASK, EXPLORE, NOISE, TEMPERATURE
-from rlbake.policies.policy import Decisions
+from rlbake.policies.policy import Decisions, refuse_mask
 from rlbake.quiet import tensorflow as tf
-from rlbake.specs import Binary, Category, Feature, from_json
+from rlbake.specs import Action, Binary, Category, Continuous, Discrete, Feature, from_json
 
 
 class SavedPolicy:
@@ -23,7 +23,8 @@ class SavedPolicy:
         directory: holds `saved_model/` and `policy.json`.
         version: who decides, as logged.
         explore: draw from the exploring distribution instead of acting greedily.
-        temperature: of its softmax, in the unit of the action values; 0: greedy with probability 1 - ε.
+        temperature: of its softmax, in the unit of the action values; 0: greedy with probability 1 - ε. Of
+            Continuous actions the factor of the distribution's width; 0: as it is.
 
     Attributes:
         version: as given.
@@ -41,7 +42,8 @@ class SavedPolicy:
         description = json.loads((root / DESCRIPTION).read_text())
         self.version = version
         self.observation: tuple[Feature, ...] = tuple(from_json(f) for f in description["observation"])
-        self.action = from_json(description["action"])
+        self.action: Action = from_json(description["action"])
+        self._actions = 0 if isinstance(self.action, Continuous) else len(self.action.joint())
         self._model = tf.saved_model.load(str(root / SAVED_MODEL))  # keeps the graph's variables alive
         self._graph = self._model.signatures[SIGNATURE]
         self._how = {EXPLORE: tf.constant(explore), TEMPERATURE: tf.constant(temperature, tf.float32)}
@@ -55,39 +57,59 @@ class SavedPolicy:
             NotFoundError: there is no column of a feature.
             DataError: a value of a feature that is not optional is missing (NaN, None or the empty
                 string), a number is not finite, the mask has another shape than [B, A] or a row of
-                it allows nothing, or the temperature is negative.
+                it allows nothing, there is one though the action is not Discrete, or the temperature is
+                negative.
         """
         outputs = self._outputs(observations, noise, action_mask)
-        return Decisions(outputs["action_index"].numpy(), outputs["log_probability"].numpy())
+        log_probability = outputs["log_probability"].numpy()
+        if isinstance(self.action, Continuous):
+            return Decisions(outputs["action"].numpy(), log_probability)
+        return Decisions(self.action.split(outputs["action_index"].numpy()), log_probability)
 
     def probabilities(self, observations: dict[str, np.ndarray], action_mask: np.ndarray | None = None) -> np.ndarray:
-        """The distribution that `decide` draws from, float32 [B, A]. Raises as `decide`."""
-        return self._any_noise(observations, action_mask)["probabilities"].numpy()
+        """The distribution that `decide` draws from, float32 [B, A]; of MultiDiscrete over all combinations.
+
+        Raises as `decide`; and SpecError: the action is Continuous.
+        """
+        return self._of_each("probabilities", observations, action_mask)
 
     def values(self, observations: dict[str, np.ndarray], action_mask: np.ndarray | None = None) -> np.ndarray:
-        """Values of all actions, float32 [B, A], allowed or not. Raises as `decide`."""
-        return self._any_noise(observations, action_mask)["values"].numpy()
+        """Values of all actions, float32 [B, A], allowed or not. Raises as `probabilities`."""
+        return self._of_each("values", observations, action_mask)
 
-    def _any_noise(self, observations: dict[str, np.ndarray], action_mask: np.ndarray | None) -> dict[str, tf.Tensor]:
+    def _of_each(self, output: str, observations: dict[str, np.ndarray], action_mask: np.ndarray | None) -> np.ndarray:
+        if isinstance(self.action, Continuous):
+            raise SpecError(
+                f"policy {self.version} decides on numbers ({', '.join(self.action.names)}), so there are no {output} "
+                "of single actions: decide says which it chooses, and how densely they lie there."
+            )
         rows = len(next(iter(observations.values())))
-        return self._outputs(observations, np.zeros(rows), action_mask)
+        return self._outputs(observations, np.zeros(rows), action_mask)[output].numpy()
 
     def _outputs(
         self, observations: dict[str, np.ndarray], noise: np.ndarray, action_mask: np.ndarray | None
     ) -> dict[str, tf.Tensor]:
-        shape = (len(noise), len(self.action))
-        mask = np.ones(shape, bool) if action_mask is None else np.asarray(action_mask, bool)
-        if mask.shape != shape:
-            raise DataError(f"action mask: shape {list(mask.shape)}, expected {list(shape)}.")
         columns = {f.name: _column(f, observations) for f in self.observation}
         try:
             return self._graph(
                 **{name: tf.constant(column) for name, column in columns.items()},
-                **{ACTION_MASK: tf.constant(mask), NOISE: tf.constant(np.asarray(noise, np.float64))},
+                **self._mask(action_mask, len(noise)),
+                **{NOISE: tf.constant(np.asarray(noise, np.float64))},
                 **self._how,
             )
         except tf.errors.InvalidArgumentError as error:
             raise DataError(f"the policy refuses {len(noise):,} rows: {_reason(error)}.") from None
+
+    def _mask(self, given: np.ndarray | None, rows: int) -> dict[str, tf.Tensor]:
+        if not isinstance(self.action, Discrete):
+            refuse_mask(given, self.action)
+        if not self._actions:
+            return {}
+        shape = (rows, self._actions)
+        mask = np.ones(shape, bool) if given is None else np.asarray(given, bool)
+        if mask.shape != shape:
+            raise DataError(f"action mask: shape {list(mask.shape)}, expected {list(shape)}.")
+        return {ACTION_MASK: tf.constant(mask)}
 
 
 def _column(feature: Feature, observations: dict[str, np.ndarray]) -> np.ndarray:
