@@ -17,6 +17,7 @@ from rlbake.features import identify
 from rlbake.period.build import ensure_trajectories
 from rlbake.period.dataset import dataset, pinned
 from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
+from rlbake.period.importance import log_importance
 from rlbake.period.period import Period
 from rlbake.period.progress import Progress
 from rlbake.policies.export import export_policy
@@ -76,6 +77,8 @@ def train(period: Period, config: TrainConfig) -> ResolvedModel:
                 on_metrics=_reported(run, progress),
                 profiles=profiles,
             )
+        with run.phase("importance"):
+            log_importance(run, fitted, holdout if len(holdout) else training, period.seed)
         with run.phase("log_model"), tempfile.TemporaryDirectory() as folder:
             run.log_text(json.dumps(identify.to_json(fitted.preprocessing.identified), indent=2), FEATURES)
             policy = export_policy(fitted, folder)
