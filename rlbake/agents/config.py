@@ -41,7 +41,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TrainConfig:
-    """One training, whole.
+    """One training, whole. What an agent does not read is not to be set for it: see `facts.Facts.unread`.
 
     Attributes:
         agent: which agent, and its hyperparameters.
@@ -60,7 +60,8 @@ class TrainConfig:
             which grow as they are learned don't count.
         compression: numbers that an autoencoder, trained first, makes of an observation for the agent to read,
             ≥ 1; null: the agent reads the features themselves.
-        recency_half_life: a transition is drawn half as often as one made so much later; null: all as often.
+        recency_half_life: a transition is drawn half as often as one made so much later, or weighs half as much
+            where all are summed up; null: all alike.
         memory: bytes, such as "2GB", that rows may take; where they would take more they are streamed from
             disk. null: a third of what the process may use.
     """
@@ -110,7 +111,8 @@ def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, flo
     """Nested plain data → typed configuration; what is not set has its default, `gamma` and `reward` those given.
 
     Raises:
-        ConfigError: as `read_config`.
+        ConfigError: as `read_config`; or a field is set that the agent does not read, or a gamma other
+            than 0 to an agent that looks no step ahead.
     """
     given = dict(nested)
     agent = given.pop("agent", {})
@@ -125,7 +127,9 @@ def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, flo
     given["reward"] = _weights(given.get("reward"), reward or {})
     typed_agent = _typed(AGENTS[name].Config, agent, "agent.")
     _refuse_unknown(TrainConfig, given, "")
-    return _typed(TrainConfig, {**given, "agent": typed_agent}, "")
+    config = _typed(TrainConfig, {**given, "agent": typed_agent}, "")
+    _refuse_unread(config, TrainConfig(typed_agent, gamma, reward=dict(reward or {})))
+    return config
 
 
 def parse_set(text: str) -> dict[str, Any]:
@@ -197,6 +201,24 @@ def _refuse_unknown(kind: type, given: Mapping[str, Any], prefix: str) -> None:
     for name, value in given.items():
         if name not in known:
             raise ConfigError(f"{prefix}{name} = {value!r}: there is no such field. {nearest(str(name), known)}")
+
+
+def _refuse_unread(config: TrainConfig, unset: TrainConfig) -> None:
+    """What is said in `config` and not in `unset` must change something."""
+    name = config.agent.name
+    facts = AGENTS[name].FACTS
+    for unread in facts.unread:
+        if (value := getattr(config, unread)) != getattr(unset, unread):
+            raise ConfigError(
+                f"{unread} = {value!r}: agent {name!r} does not read {unread}: it would change nothing. Leave it out."
+            )
+    if config.gamma and not facts.foresight and "gamma" not in facts.unread:
+        ahead = ", ".join(other for other, module in AGENTS.items() if module.FACTS.foresight)
+        raise ConfigError(
+            f"gamma = {config.gamma:g}: agent {name!r} looks no step ahead; it learns what a decision earns at once. "
+            "If that is all that counts, set=gamma=0 says so; if what follows counts too, choose an agent that "
+            f"looks ahead: {ahead}."
+        )
 
 
 def _typed(kind: type, given: Mapping[str, Any], prefix: str) -> Any:

@@ -18,12 +18,15 @@ class Facts:
         foresight: whether what follows the next decision counts: gamma and n_step matter.
         on_policy: whether it learns only from decisions of the very version that is trained further.
         on_logs: what to expect of it on logged data, in a few words.
+        unread: fields of TrainConfig that change nothing about it, so that setting them is refused. One that
+            looks no step ahead and yet reads gamma learns what a decision earns at once: gamma must be 0.
     """
 
     actions: tuple[type, ...]
     foresight: bool
     on_logs: str
     on_policy: bool = False
+    unread: tuple[str, ...] = ()
 
 
 def refuse_unsuitable(name: str, action: Action, facts: Mapping[str, Facts]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from rlbake.agents.heads import Head
-from rlbake.agents.loop import Rows
+from rlbake.agents.loop import Part, Rows
 from rlbake.errors import ConfigError
 from rlbake.quiet import tensorflow as tf
 
@@ -41,7 +41,10 @@ class Learner(ABC):
 
     Attributes:
         lock: held by the one training that may use it at a time.
+        sums: whether `sum_up` takes anything in.
     """
+
+    sums = False
 
     def __init__(self, **groups: Sequence[tf.Variable]) -> None:
         """
@@ -72,6 +75,9 @@ class Learner(ABC):
         cumulative: tf.Tensor | None = None,
     ) -> float:
         """Takes gradient steps and returns their mean loss: see `GraphLoop.run`."""
+
+    def sum_up(self, parts: Iterable[Part]) -> None:
+        """Takes in every row of the training once, after its last gradient step."""
 
     @abstractmethod
     def loss(self, rows: Rows) -> float:

@@ -43,6 +43,18 @@ class Rows(NamedTuple):
     next_mask: tf.Tensor
 
 
+class Part(NamedTuple):
+    """Some of all rows.
+
+    Attributes:
+        rows: N of them.
+        weight: float64 [N], how much each counts; None: all alike.
+    """
+
+    rows: Rows
+    weight: tf.Tensor | None
+
+
 class GraphLoop:
     """Trains one agent on rows drawn with replacement, uniformly or by weight.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from rlbake.agents.columns import Columns
-from rlbake.agents.loop import CHUNK, Rows
+from rlbake.agents.loop import CHUNK, Part, Rows
 from rlbake.dataset import memory
 from rlbake.quiet import tensorflow as tf
 
@@ -54,6 +55,10 @@ class Replay(Protocol):
         """At most so many rows, from all over."""
         ...
 
+    def parts(self) -> Iterator[Part]:
+        """Every row once."""
+        ...
+
 
 class InMemory:
     """One working set, which never changes."""
@@ -61,6 +66,7 @@ class InMemory:
     def __init__(self, columns: Columns) -> None:
         self.largest_reward, self.largest_discount = _extremes(columns)
         self._cumulative = tf.constant(np.cumsum(columns[WEIGHT])) if WEIGHT in columns else None
+        self._weight = tf.constant(columns[WEIGHT]) if WEIGHT in columns else None
         self._rows = to_rows(columns.pop)
 
     def segments(self, first: int, steps: int) -> Iterator[Segment]:
@@ -69,6 +75,9 @@ class InMemory:
     def sample(self, most: int) -> Rows:
         apart = -(-int(self._rows.reward.shape[0]) // most)
         return Rows(*(column[::apart] for column in self._rows))
+
+    def parts(self) -> Iterator[Part]:
+        yield Part(self._rows, self._weight)
 
 
 class _Shard(NamedTuple):
@@ -140,6 +149,11 @@ class OnDisk:
             return np.concatenate(parts)
 
         return to_rows(column)
+
+    def parts(self) -> Iterator[Part]:
+        for shard in self._shards:
+            rows = to_rows(partial(self._joined, (shard,)))
+            yield Part(rows, tf.constant(self._joined((shard,), WEIGHT)) if self._weighted else None)
 
     def _store(self, columns: Columns) -> None:
         """As shards of which each fits in memory; where a part is cut, at random, so that each is like the whole."""
