@@ -18,7 +18,7 @@ from rlbake.features.compression import Compressed
 from rlbake.features.identify import Identified
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.quiet import tensorflow as tf
-from rlbake.specs import Action, Feature, to_json
+from rlbake.specs import Action, Feature, from_json, to_json
 
 DESCRIPTION, CHECKPOINT = "policy.json", "checkpoint/variables"
 ENCODER = "encoder"  # the part of the variables that belongs to an autoencoder
@@ -36,6 +36,7 @@ class FittedAgent:
         head: float32 [B, D] → what to do.
         variables: everything that training changed, for a warm start, by name of the part.
         metrics: the last ones reported.
+        steps: gradient steps that are behind it, those before a warm start included.
     """
 
     observation: tuple[Feature, ...]
@@ -45,6 +46,7 @@ class FittedAgent:
     head: Head
     variables: Mapping[str, Sequence[np.ndarray]]
     metrics: Mapping[str, float]
+    steps: int = 0
 
     def values(self, features: tf.Tensor) -> tf.Tensor:
         """How good each of A actions is, float32 [B, A], for features float32 [B, D].
@@ -75,6 +77,7 @@ class FittedAgent:
             "agent": asdict(self.config.agent),
             "training": {k: v for k, v in asdict(self.config).items() if k != "agent"},
             "features": identify.to_json(self.preprocessing.identified),
+            "steps": self.steps,
         }
 
     def save(self, directory: str | Path) -> None:
@@ -91,12 +94,22 @@ class WarmStart:
     """Where an earlier training stopped.
 
     Attributes:
+        observation: the features.
+        action: what was decided on.
+        agent: its name and hyperparameters, as JSON-ready data.
+        compression: as in TrainConfig.
         identified: the features' transforms, through which the network's weights have learned to read them.
         variables: as in FittedAgent.
+        steps: gradient steps that were behind it.
     """
 
+    observation: tuple[Feature, ...]
+    action: Action
+    agent: Mapping[str, Any]
+    compression: int | None
     identified: Identified
     variables: Mapping[str, Sequence[np.ndarray]]
+    steps: int
 
 
 def read_warm_start(directory: str | Path) -> WarmStart:
@@ -115,7 +128,13 @@ def read_warm_start(directory: str | Path) -> WarmStart:
         part, *rest = key.split("/")
         if rest and rest[0].isdigit():
             found.setdefault(part, {})[int(rest[0])] = reader.get_tensor(key)
+    description = json.loads((root / DESCRIPTION).read_text())
     return WarmStart(
-        identify.from_json(json.loads((root / DESCRIPTION).read_text())["features"]),
-        {part: [values[i] for i in sorted(values)] for part, values in found.items()},
+        observation=tuple(from_json(feature) for feature in description["observation"]),
+        action=from_json(description["action"]),
+        agent=description["agent"],
+        compression=description["training"].get("compression"),
+        identified=identify.from_json(description["features"]),
+        variables={part: [values[i] for i in sorted(values)] for part, values in found.items()},
+        steps=description.get("steps", 0),
     )

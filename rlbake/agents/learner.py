@@ -31,6 +31,9 @@ class AgentConfig:
 Variables = Mapping[str, Sequence[np.ndarray]]
 """Values of variables, by name of the part of a learner that they belong to."""
 
+NETWORK = "network"
+"""The part from which an agent of another kind may start, if its own is of the same shape."""
+
 
 class Learner(ABC):
     """Learns from transitions, any number of times after one another.
@@ -41,9 +44,11 @@ class Learner(ABC):
 
     Attributes:
         lock: held by the one training that may use it at a time.
+        logarithmic: whether the loss is a negative log-likelihood, whose differences tell what ratios of others do.
         sums: whether `sum_up` takes anything in.
     """
 
+    logarithmic = False
     sums = False
 
     def __init__(self, **groups: Sequence[tf.Variable]) -> None:
@@ -87,6 +92,10 @@ class Learner(ABC):
         """float32 [B], how much the agent expects to earn from features float32 [B, D]; None: it learns no values."""
         return None
 
+    def unseen_metrics(self, rows: Rows) -> dict[str, float]:
+        """What else, by name of the metric, the rows held out of training tell."""
+        return {}
+
     @abstractmethod
     def head(self) -> Head:
         """What decides, a copy that later training leaves alone."""
@@ -107,16 +116,37 @@ class Learner(ABC):
         Raises:
             ConfigError: they belong to an agent of another shape.
         """
-        shapes = {part: [np.shape(value) for value in group] for part, group in variables.items()}
-        if shapes != {part: [np.shape(value) for value in group] for part, group in self._at_rest.items()}:
+        if not self.fits(variables):
             raise ConfigError(
-                "warm start: the model was trained with other features, actions, action masks or layers. "
-                "Set agent.layers to its own, or train from scratch."
+                "warm start: the model's network has another shape than this agent's. Train without warm_start."
             )
         self._assign(variables)
         self.configure(config)
+
+    def fits(self, variables: Variables) -> bool:
+        """Whether variables are of the parts and shapes of this learner's."""
+        return _shapes(variables) == _shapes(self._at_rest)
+
+    def can_adopt(self, network: Sequence[np.ndarray]) -> bool:
+        """Whether another agent's network is of the shape of this one's."""
+        own = self._at_rest.get(NETWORK)
+        return own is not None and _shapes({NETWORK: network}) == _shapes({NETWORK: own})
+
+    def adopt(self, network: Sequence[np.ndarray]) -> None:
+        """Starts, after `start`, from another agent's network instead of fresh weights."""
+        for variable, value in zip(self._groups[NETWORK], network, strict=True):
+            variable.assign(value)
+        self.follow_network()
+
+    def follow_network(self) -> None:
+        """Whatever is a copy of the network, such as a target network or an average, becomes what it is now."""
+        return
 
     def _assign(self, values: Variables) -> None:
         for part, group in self._groups.items():
             for variable, value in zip(group, values[part], strict=True):
                 variable.assign(value)
+
+
+def _shapes(variables: Variables) -> dict[str, list[tuple[int, ...]]]:
+    return {part: [np.shape(value) for value in group] for part, group in variables.items()}

@@ -95,11 +95,18 @@ class QLearner(Learner):
         self._optimizer.build(self.network.trainable_variables)
         self._loop = GraphLoop(self._agent, as_masked_transition if masked else as_transition, self._after_step)
         super().__init__(
-            agent=self._agent.variables, optimizer=self._optimizer.variables, average=self._average.variables
+            network=self.network.variables,
+            target=self._agent._target_q_network.variables,
+            agent=[self._agent.train_step_counter],
+            optimizer=self._optimizer.variables,
+            average=self._average.variables,
         )
 
     def restart(self, seed: int) -> None:
         restart(self.network, seed)
+        self.follow_network()
+
+    def follow_network(self) -> None:
         self._agent.initialize()
         self._average.restart()
 

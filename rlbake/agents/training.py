@@ -8,19 +8,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from rlbake.agents import AGENTS
 from rlbake.agents.autoencoder import learn_code
+from rlbake.agents.checkpoint import Checkpoint
 from rlbake.agents.columns import Columns, columns
 from rlbake.agents.config import TrainConfig
 from rlbake.agents.facts import refuse_unsuitable
 from rlbake.agents.fitted import ENCODER, FittedAgent, WarmStart
+from rlbake.agents.learner import Learner
 from rlbake.agents.loop import CHUNK, Rows
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.agents.q_learning import number_of_actions, prioritisation
 from rlbake.agents.replay import WEIGHT, InMemory, OnDisk, Replay, recency, to_rows
+from rlbake.agents.warm_start import begin, refuse_differences
 from rlbake.cadence import duration
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
@@ -39,6 +43,7 @@ RECONSTRUCTION = "train/reconstruction_error"
 _logger = logging.getLogger(__name__)
 
 OnMetrics = Callable[[int, dict[str, float]], None]
+OnChunk = Callable[[Callable[[], Checkpoint]], None]
 ColumnsOf = Callable[[Transitions], Columns]
 
 _LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
@@ -47,7 +52,6 @@ _PROBE = 2048  # rows, from all over, on which losses are reported along the way
 _COMPRESSED = 100_000  # rows, from all over, that an autoencoder learns from
 _VALUED = 512  # rows, from all over, on which the mean value is
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
-_LONGEST = 10_000  # steps of an undiscounted episode, for that largest return
 
 
 def fit(
@@ -61,6 +65,8 @@ def fit(
     on_metrics: OnMetrics | None = None,
     warm_start: WarmStart | None = None,
     profiles: Profiles | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_chunk: OnChunk | None = None,
 ) -> FittedAgent:
     """Trains an agent. The same arguments on the same kind of machine give the same weights.
 
@@ -71,15 +77,17 @@ def fit(
         action: what is decided on.
         config: the agent and its hyperparameters.
         seed: of the initial weights and of the batches.
-        on_metrics: called with (steps taken, metrics) after every chunk of steps.
+        on_metrics: called with (steps taken, metrics) after every chunk of steps; steps before a warm start count.
         warm_start: an earlier training to go on from; also gives the features' transforms.
         profiles: of the features, which decide their transforms; None: those of `training`.
+        checkpoint: of a training with the same arguments that was cut short; this one ends as that would have.
+        on_chunk: called after every chunk of steps but the last, with what makes a checkpoint of the moment.
 
     Raises:
         SpecError: the agent cannot decide on such actions; the message names those that can.
         DataError: there are fewer rows than one batch, or a number is not finite.
-        ConfigError: the warm start is of another shape than the configuration, or the memory for
-            streamed rows is too little.
+        ConfigError: the warm start was trained on other features or actions, or with another network; or the
+            memory for streamed rows is too little.
         RlbakeError: the training diverged.
     """
     module = AGENTS[config.agent.name]
@@ -90,6 +98,7 @@ def fit(
             "Train on more windows, or set a smaller batch_size."
         )
     if warm_start:
+        refuse_differences(warm_start, observation, action, config)
         identified = warm_start.identified
     else:
         identified = identify(observation, profiles or profiles_of(training, observation))
@@ -102,36 +111,45 @@ def fit(
 
     with _replay(training, columns_of, config, seed) as replay, learner.lock:
         learner.start(config.agent, seed)
-        if warm_start:
-            learner.resume(config.agent, {n: part for n, part in warm_start.variables.items() if n != ENCODER})
-        limit = _largest_return(replay, config)
+        before = begin(learner, warm_start, config) if warm_start else 0
+        if checkpoint:
+            learner.resume(config.agent, checkpoint.variables)
+            replay.restore(checkpoint.replay)
+        limit = max(map(abs, replay.returns))
         valued, known = replay.sample(_VALUED).features, replay.sample(_PROBE)
         unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
         metrics: dict[str, float] = {}
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
-        for first in range(0, config.steps, stride):
+        for first in range(checkpoint.steps if checkpoint else 0, config.steps, stride):
             steps = min(stride, config.steps - first)
             began = time.perf_counter()
             loss = 0.0
             for part in replay.segments(first, steps):
                 loss += part.steps / steps * learner.run(
-                    part.rows, batch_size=config.batch_size, first_step=part.first, steps=part.steps, seed=seed,
-                    cumulative=part.cumulative,
+                    part.rows, batch_size=config.batch_size, first_step=before + part.first, steps=part.steps,
+                    seed=seed, cumulative=part.cumulative,
                 )  # fmt: skip
                 del part  # and with it the rows, before the next ones are loaded
-            metrics = {LOSS: loss, STEPS: first + steps, SPEED: steps / (time.perf_counter() - began), **compression}
+            taken = before + first + steps
+            metrics = {LOSS: loss, STEPS: taken, SPEED: steps / (time.perf_counter() - began), **compression}
             if (value := learner.value(valued)) is not None:
                 metrics[VALUE] = float(tf.reduce_mean(value))
             if unseen is not None:
                 metrics[HOLDOUT_LOSS] = learner.loss(unseen)
+                metrics |= learner.unseen_metrics(unseen)
             if on_metrics:
-                on_metrics(first + steps, metrics)
-            _refuse_divergence(metrics, limit, first + steps)
-            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, learner.loss(known)):
+                on_metrics(taken, metrics)
+            _refuse_divergence(metrics, limit, taken)
+            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, learner, known):
                 break
-        return FittedAgent(
-            tuple(observation), action, config, encoder, learner.head(), learner.variables() | _of(encoder), metrics
-        )
+            if on_chunk and first + steps < config.steps:
+                on_chunk(partial(_moment, first + steps, learner, replay))
+        variables = learner.variables() | _of(encoder)
+        return FittedAgent(tuple(observation), action, config, encoder, learner.head(), variables, metrics, taken)
+
+
+def _moment(steps: int, learner: Learner, replay: Replay) -> Checkpoint:
+    return Checkpoint(steps, learner.variables(), replay.state())
 
 
 def profiles_of(training: Transitions | Streamed, observation: Sequence[Feature]) -> Profiles:
@@ -193,7 +211,7 @@ def _replay(
         return weighed
 
     if isinstance(training, Transitions):
-        yield InMemory(with_weight(training))
+        yield InMemory(with_weight(training), prioritisation(config.agent))
         return
     with tempfile.TemporaryDirectory(dir=training.folder) as folder:
         yield OnDisk(
@@ -203,6 +221,7 @@ def _replay(
             steps=config.steps,
             batch_size=config.batch_size,
             seed=seed,
+            prioritisation=prioritisation(config.agent),
         )
 
 
@@ -215,20 +234,19 @@ def _sampled(rows: Transitions | Streamed, columns_of: ColumnsOf, most: int) -> 
     return to_rows(lambda name: np.concatenate([sample[name] for sample in samples]))
 
 
-def _overfits(config: TrainConfig, metrics: dict[str, float], known_loss: float) -> bool:
-    if config.overfit is None or metrics[HOLDOUT_LOSS] <= config.overfit * known_loss:
+def _overfits(config: TrainConfig, metrics: dict[str, float], learner: Learner, known: Rows) -> bool:
+    if config.overfit is None:
+        return False
+    loss = learner.loss(known)
+    most = loss + math.log(config.overfit) if learner.logarithmic else loss * config.overfit
+    if metrics[HOLDOUT_LOSS] <= most:
         return False
     _logger.info(
-        "Ended after %d of %d steps: held-out loss %.4g is more than %g times the training loss, %.4g.",
-        metrics[STEPS], config.steps, metrics[HOLDOUT_LOSS], config.overfit, known_loss,
+        "Ended at step %d, before the last: held-out loss %.4g is more than %.4g, where overfit = %g allows for the "
+        "training loss of %.4g.",
+        metrics[STEPS], metrics[HOLDOUT_LOSS], most, config.overfit, loss,
     )  # fmt: skip
     return True
-
-
-def _largest_return(replay: Replay, config: TrainConfig) -> float:
-    gamma = config.gamma if config.gamma_period is None else replay.largest_discount
-    steps = min(1 / (1 - gamma), _LONGEST) if gamma < 1 else _LONGEST
-    return replay.largest_reward * steps
 
 
 def _refuse_divergence(metrics: dict[str, float], limit: float, step: int) -> None:

@@ -110,9 +110,8 @@ def test_what_was_long_ago_counts_less(transitions):
 def test_without_averaging_the_last_weights_are_exported(walk):
     never = 1000  # so that the target network keeps the first weights, and only the Q-network has the last
     fitted = trained(walk(0.5), config({"averaging": 0.0, "target_update_period": never}, steps=105))
-    last = fitted.variables["agent"]
-    for weight in fitted.head.network.get_weights():
-        assert any(weight.shape == other.shape and np.allclose(weight, other, rtol=1e-6) for other in last)
+    for weight, last in zip(fitted.head.network.get_weights(), fitted.variables["network"], strict=True):
+        np.testing.assert_allclose(weight, last, rtol=1e-6)
 
 
 def test_a_fitted_agent_is_left_alone_by_the_next_training(walk):
