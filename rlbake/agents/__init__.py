@@ -5,6 +5,6 @@ from types import ModuleType
 from rlbake.quiet import quietly
 
 with quietly():
-    from rlbake.agents import double_dqn, dqn
+    from rlbake.agents import behavioral_cloning, double_dqn, dqn
 
-AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in (dqn, double_dqn)}
+AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in (behavioral_cloning, dqn, double_dqn)}

@@ -55,9 +55,9 @@ class TrainConfig:
         steps: gradient steps, ≥ 1; fewer if `overfit` ends the training.
         batch_size: transitions per gradient step, ≥ 1.
         holdout: share of environments kept out of training, in [0, 1).
-        overfit: training ends when the held-out TD loss exceeds that of the training rows by this
-            factor, > 1; null: never. Both are taken against the same targets, so that values
-            which grow as they are learned don't count.
+        overfit: training ends when the held-out loss exceeds that of the training rows by this
+            factor, > 1; null: never. TD losses are both taken against the same targets, so that values
+            which grow as they are learned don't count; of a log-likelihood, likelihoods are compared.
         compression: numbers that an autoencoder, trained first, makes of an observation for the agent to read,
             ≥ 1; null: the agent reads the features themselves.
         recency_half_life: a transition is drawn half as often as one made so much later, or weighs half as much

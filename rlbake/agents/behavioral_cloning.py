@@ -1,0 +1,160 @@
+"""Behavioral cloning (Pomerleau, 1991): decides as the logs do, or as the application's rules would.
+
+Loss: -log π(a | s) of the cloned action, over the allowed ones.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from tf_agents.agents.behavioral_cloning import behavioral_cloning_agent
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step, trajectory
+
+from rlbake.agents.averaging import Average
+from rlbake.agents.categorical import CategoricalHead, allowed_logits
+from rlbake.agents.facts import Facts
+from rlbake.agents.learner import AgentConfig, Learner
+from rlbake.agents.loop import GraphLoop, Rows
+from rlbake.agents.networks import dense_network, restart
+from rlbake.agents.q_learning import number_of_actions
+from rlbake.quiet import tensorflow as tf
+from rlbake.specs import Action, Discrete, MultiDiscrete
+
+FACTS = Facts(
+    actions=(Discrete, MultiDiscrete),
+    foresight=False,
+    on_logs="safe: does what the logs or the rules do; a start for double_dqn",
+    unread=("gamma", "gamma_period", "n_step", "reward"),
+)
+
+AGREEMENT = "train/agreement"
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config(AgentConfig):
+    """Hyperparameters of behavioral cloning.
+
+    Attributes:
+        clone: whose decisions to learn: "logs", those that were made; or "rules", those that the
+            application's rules would have made instead.
+        layers: units of each hidden layer (ReLU), from the features on.
+        learning_rate: AdamW's step size, > 0.
+        weight_decay: AdamW's: share of every weight, not bias, that a step takes away, per learning rate.
+        averaging: decay per step of the average of the network's weights that is exported, in [0, 1);
+            0 exports the last weights.
+        epsilon: share of uniformly random actions, on top of its own chances, when the exported policy
+            explores, in [0, 1].
+    """
+
+    name: Literal["behavioral_cloning"] = "behavioral_cloning"
+    clone: Literal["logs", "rules"] = "logs"
+    layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+def learner(config: Config, *, size: int, action: Action, masked: bool) -> Cloner:
+    """The agent for `size` features; traced once per shape and process."""
+    return _learner(config.layers, size, number_of_actions(config.name, action), masked)
+
+
+@lru_cache(maxsize=4)
+def _learner(layers: tuple[int, ...], size: int, actions: int, masked: bool) -> Cloner:
+    return Cloner(layers, size, actions, masked)
+
+
+class Cloner(Learner):
+    """TF-Agents' BehavioralCloningAgent.
+
+    Attributes:
+        network: float32 [B, D] → logits float32 [B, A].
+    """
+
+    logarithmic = True
+
+    def __init__(self, layers: tuple[int, ...], size: int, actions: int, masked: bool) -> None:
+        self._shape = layers, size, actions
+        self.network = dense_network(*self._shape)
+        self._weight_decay = tf.Variable(0.0, trainable=False)
+        self._optimizer = tf.keras.optimizers.AdamW(weight_decay=self._weight_decay)
+        self._epsilon = 0.0
+        observation = tf.TensorSpec([size], tf.float32), tf.TensorSpec([actions if masked else 0], tf.bool)
+        self._agent = behavioral_cloning_agent.BehavioralCloningAgent(
+            time_step.time_step_spec(observation),
+            tensor_spec.BoundedTensorSpec([], tf.int32, 0, actions - 1),
+            self.network,
+            self._optimizer,
+            loss_fn=self._surprise,
+            train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False),
+        )
+        self._average = Average(self.network.variables)
+        self._optimizer.exclude_from_weight_decay(var_names=["bias"])
+        self._optimizer.build(self.network.trainable_variables)
+        self._loop = GraphLoop(self._agent, _decided, lambda: self._average.follow(self._agent.train_step_counter))
+        super().__init__(
+            network=self.network.variables,
+            agent=[self._agent.train_step_counter],
+            optimizer=self._optimizer.variables,
+            average=self._average.variables,
+        )
+
+    def restart(self, seed: int) -> None:
+        restart(self.network, seed)
+        self.follow_network()
+
+    def follow_network(self) -> None:
+        self._average.restart()
+
+    def configure(self, config: Config) -> None:
+        self._optimizer.learning_rate.assign(config.learning_rate)
+        self._weight_decay.assign(config.weight_decay)
+        self._average.configure(config.averaging)
+        self._epsilon = config.epsilon
+
+    def run(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        first_step: int,
+        steps: int,
+        seed: int,
+        cumulative: tf.Tensor | None = None,
+    ) -> float:
+        return self._loop.run(
+            rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
+        )
+
+    def loss(self, rows: Rows) -> float:
+        return float(self._loop.loss(rows))
+
+    def unseen_metrics(self, rows: Rows) -> dict[str, float]:
+        """`train/agreement`: the share of rows whose greedy action is the cloned one."""
+        values = self.head().values(rows.features)
+        agreed = tf.argmax(allowed_logits(values, rows.mask), axis=1, output_type=tf.int32) == rows.action
+        return {AGREEMENT: float(tf.reduce_mean(tf.cast(agreed, tf.float32)))}
+
+    def head(self) -> CategoricalHead:
+        copy = dense_network(*self._shape)
+        copy.set_weights(self._average.weights(int(self._agent.train_step_counter)))
+        return CategoricalHead(copy, self._epsilon)
+
+    def _surprise(self, experience: trajectory.Trajectory, training: bool = False) -> tf.Tensor:
+        """-log π(a | s), float32 [B]."""
+        features, mask = experience.observation
+        logits = allowed_logits(self.network(features, training=training)[0], mask)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=experience.action, logits=logits)
+
+
+def _decided(batch: Rows) -> trajectory.Trajectory:
+    """Decisions of which nothing matters but what was seen and done."""
+    step = tf.zeros_like(batch.reward, tf.int32)
+    return trajectory.Trajectory(
+        step, (batch.features, batch.mask), batch.action, (), step + 1, batch.reward, batch.discount
+    )
