@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from tf_agents.agents.dqn import dqn_agent
 
+from rlbake.agents.conservatism import ConservativeDdqnAgent
 from rlbake.agents.facts import Facts
 from rlbake.agents.q_learning import QLearner, QLearningConfig, number_of_actions
 from rlbake.specs import Action, Discrete, MultiDiscrete
@@ -36,9 +37,11 @@ def learner(config: Config, *, size: int, action: Action, masked: bool) -> QLear
     Raises:
         SpecError: the action is Continuous.
     """
-    return _learner(config.layers, size, number_of_actions(config.name, action), masked)
+    actions = number_of_actions(config.name, action)
+    return _learner(config.layers, size, actions, masked, config.conservatism > 0)
 
 
 @lru_cache(maxsize=4)
-def _learner(layers: tuple[int, ...], size: int, actions: int, masked: bool) -> QLearner:
-    return QLearner(dqn_agent.DdqnAgent, layers, size, actions, masked)
+def _learner(layers: tuple[int, ...], size: int, actions: int, masked: bool, conservative: bool) -> QLearner:
+    agent_class = ConservativeDdqnAgent if conservative else dqn_agent.DdqnAgent
+    return QLearner(agent_class, layers, size, actions, masked)
