@@ -5,6 +5,24 @@ from types import ModuleType
 from rlbake.quiet import quietly
 
 with quietly():
-    from rlbake.agents import behavioral_cloning, double_dqn, dqn
+    from rlbake.agents import (
+        behavioral_cloning,
+        double_dqn,
+        dqn,
+        lin_ucb,
+        linear_thompson,
+        neural_epsilon_greedy,
+        neural_linucb,
+    )
 
-AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in (behavioral_cloning, dqn, double_dqn)}
+_MODULES = (
+    behavioral_cloning,
+    double_dqn,
+    dqn,
+    lin_ucb,
+    linear_thompson,
+    neural_epsilon_greedy,
+    neural_linucb,
+)
+
+AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in _MODULES}

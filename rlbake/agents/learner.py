@@ -83,6 +83,7 @@ class Learner(ABC):
 
     def sum_up(self, parts: Iterable[Part]) -> None:
         """Takes in every row of the training once, after its last gradient step."""
+        return
 
     @abstractmethod
     def loss(self, rows: Rows) -> float:

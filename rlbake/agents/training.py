@@ -92,9 +92,10 @@ def fit(
     """
     module = AGENTS[config.agent.name]
     refuse_unsuitable(config.agent.name, action, {name: other.FACTS for name, other in AGENTS.items()})
-    if len(training) < config.batch_size:
+    batch_size = 1 if "batch_size" in module.FACTS.unread else config.batch_size
+    if len(training) < batch_size:
         raise DataError(
-            f"{len(training):,} transitions to train on are fewer than one batch of {config.batch_size:,}. "
+            f"{len(training):,} transitions to train on are fewer than one batch of {batch_size:,}. "
             "Train on more windows, or set a smaller batch_size."
         )
     if warm_start:
@@ -119,9 +120,10 @@ def fit(
         valued, known = replay.sample(_VALUED).features, replay.sample(_PROBE)
         unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
         metrics: dict[str, float] = {}
+        taken, last = before, gradient_steps(config)
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
-        for first in range(checkpoint.steps if checkpoint else 0, config.steps, stride):
-            steps = min(stride, config.steps - first)
+        for first in range(checkpoint.steps if checkpoint else 0, last, stride):
+            steps = min(stride, last - first)
             began = time.perf_counter()
             loss = 0.0
             for part in replay.segments(first, steps):
@@ -132,20 +134,37 @@ def fit(
                 del part  # and with it the rows, before the next ones are loaded
             taken = before + first + steps
             metrics = {LOSS: loss, STEPS: taken, SPEED: steps / (time.perf_counter() - began), **compression}
-            if (value := learner.value(valued)) is not None:
-                metrics[VALUE] = float(tf.reduce_mean(value))
-            if unseen is not None:
-                metrics[HOLDOUT_LOSS] = learner.loss(unseen)
-                metrics |= learner.unseen_metrics(unseen)
+            metrics |= _seen(learner, valued, unseen)
             if on_metrics:
                 on_metrics(taken, metrics)
             _refuse_divergence(metrics, limit, taken)
             if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, learner, known):
                 break
-            if on_chunk and first + steps < config.steps:
+            if on_chunk and first + steps < last:
                 on_chunk(partial(_moment, first + steps, learner, replay))
+        if learner.sums:
+            learner.sum_up(replay.parts())
+            metrics |= {LOSS: learner.loss(known), STEPS: taken, **compression, **_seen(learner, valued, unseen)}
+            if on_metrics:
+                on_metrics(taken, metrics)
         variables = learner.variables() | _of(encoder)
         return FittedAgent(tuple(observation), action, config, encoder, learner.head(), variables, metrics, taken)
+
+
+def gradient_steps(config: TrainConfig) -> int:
+    """How many a training takes at most: none with an agent that only sums up."""
+    return 0 if "steps" in AGENTS[config.agent.name].FACTS.unread else config.steps
+
+
+def _seen(learner: Learner, valued: tf.Tensor, unseen: Rows | None) -> dict[str, float]:
+    """What the agent as it is now makes of rows from all over, and of rows held out of training."""
+    metrics = {}
+    if (value := learner.value(valued)) is not None:
+        metrics[VALUE] = float(tf.reduce_mean(value))
+    if unseen is not None:
+        metrics[HOLDOUT_LOSS] = learner.loss(unseen)
+        metrics |= learner.unseen_metrics(unseen)
+    return metrics
 
 
 def _moment(steps: int, learner: Learner, replay: Replay) -> Checkpoint:
