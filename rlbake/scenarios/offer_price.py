@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 PRICE, REVENUE, PURCHASE, AMOUNT = "price", "revenue", "purchase", "amount"
-LIST_PRICE = {"potion": 2.49, "shield": 4.99, "skin": 8.99}
+LIST_PRICE = {"potion": 2.99, "shield": 4.99, "skin": 12.99}
 
 # When players are observed: share of visits, earliest and latest, in seconds from the offer.
 SESSIONS = {"offer": (1.0, -MINUTE, 0), "before": (0.3, -15 * MINUTE, -5 * MINUTE), "after": (0.3, MINUTE, 10 * MINUTE)}
@@ -85,13 +85,14 @@ class OfferPrice(Scenario):
         Number(willingness.MINUTES_PLAYED, low=0),
         Number(willingness.BATTERY, low=0, high=1),  # tells nothing about what somebody would pay
     )
-    action = Continuous([0.5], [30.0], [PRICE])
+    action = Continuous([0.5], [25.0], [PRICE])
     metrics = (REVENUE, PURCHASE)
     reward = {REVENUE: 1.0}
     gamma = 0.0  # no price changes anything about the next offer
     gate = {"primary": "simulated"}  # prices are real numbers: no two policies choose the same, so logs weigh nothing
 
-    units = 3_000  # 30,000 offers a day
+    units = 5_000  # 50,000 offers a day
+    warm_up = 2  # whether somebody buys is a toss, and most random prices are far too high to tell
     logs = ("observations", "purchases", "offers")  # offers last: they are never empty
 
     def world(self) -> OfferPriceWorld:

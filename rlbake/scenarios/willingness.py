@@ -18,17 +18,17 @@ from rlbake.world import Observations
 COUNTRY, SPENDER, ITEM = "country", "spender", "item"
 JUST_LOST, MINUTES_PLAYED, BATTERY = "just_lost", "minutes_played", "battery"
 
-COUNTRY_FACTOR = {"US": 1.20, "GB": 1.10, "DE": 1.05, "JP": 1.25, "BR": 0.80, "TR": 0.75, "ID": 0.70}
+COUNTRY_FACTOR = {"US": 1.15, "GB": 1.05, "DE": 1.0, "JP": 1.15, "BR": 0.9, "TR": 0.9, "ID": 0.85}
 COUNTRY_SHARE = np.array([0.25, 0.10, 0.15, 0.10, 0.15, 0.10, 0.15])
-SPENDER_FACTOR = {"rarely": 0.75, "sometimes": 1.0, "often": 1.5}
+SPENDER_FACTOR = {"rarely": 0.9, "sometimes": 1.0, "often": 1.3}
 SPENDER_SHARE = np.array([0.45, 0.40, 0.15])
-ITEM_FACTOR = {"potion": (0.5, 0.6), "shield": (0.8, 1.5), "skin": (2.0, 1.6)}  # before and after a lost match
+ITEM_FACTOR = {"potion": (0.75, 0.85), "shield": (0.9, 1.7), "skin": (1.9, 1.4)}  # before and after a lost match
 ITEM_SHARE = np.array([0.40, 0.35, 0.25])
 LOST_SHARE = np.array([0.60, 0.40])
 MINUTES = np.arange(61)
 MINUTES_SHARE = 0.96**MINUTES / (0.96**MINUTES).sum()
-MINUTES_FACTOR = 0.7 + 0.8 * np.exp(-((MINUTES - 20) ** 2) / (2 * 9.0**2))  # keenest after 20 minutes
-TYPICAL = 6.0  # the median where all factors are 1
+MINUTES_FACTOR = 0.85 + 0.4 * np.exp(-((MINUTES - 20) ** 2) / (2 * 12.0**2))  # keenest after 20 minutes
+TYPICAL = 7.0  # the median where all factors are 1
 
 STEEPNESS = 4.0  # k
 

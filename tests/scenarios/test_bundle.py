@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from rlbake import vocabulary as v
-from rlbake.dataset import transitions
 from rlbake.evaluation.simulated import simulate
 from rlbake.policies.behaviour import RandomPolicy, RulesPolicy
 from rlbake.scenarios import appetite
 from rlbake.scenarios.bundle import Bundle
-from rlbake.testing import ApplicationContract
 from rlbake.warehouse.table import Table
 
 FIRST = Bundle.cadence.window("2026-01-01")
