@@ -4,10 +4,11 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SPARK35 := .venv-spark35
+D3RLPY := .venv-d3rlpy
 ON_SPARK35 := tests/warehouse tests/timesteps tests/sources tests/trajectories tests/profiles tests/period tests/scoring \
 	tests/end_to_end/test_cluster.py
 
-.PHONY: help setup train test test-spark35 lint bench clean
+.PHONY: help setup train test test-spark35 lint bench bench-d3rlpy clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +33,9 @@ lint: setup ## style, types and the import contract
 bench: setup ## the ratios of benchmarks/README.md, measured again
 	@$(BIN)/python -m benchmarks
 
+bench-d3rlpy: setup $(D3RLPY)/.installed ## training again, and beside d3rlpy in an environment of its own (several GB)
+	@$(BIN)/python -m benchmarks.training
+
 setup: $(INSTALLED) ## .venv with every pin, and Java for Spark
 	@sh scripts/ensure_java.sh
 
@@ -48,6 +52,12 @@ $(SPARK35)/.installed: pyproject.toml
 	@sed -n 's/^  "\([^"]*==[^"]*\)",$$/\1/p' pyproject.toml | sed 's/^pyspark==.*/pyspark==3.5.9/' \
 		> $(SPARK35)/requirements.txt
 	@$(SPARK35)/bin/python -m pip install --quiet --requirement $(SPARK35)/requirements.txt
+	@touch $@
+
+$(D3RLPY)/.installed:
+	@test -d $(D3RLPY) || $(PYTHON) -m venv $(D3RLPY)
+	@echo "Installing d3rlpy, whose gym is newer than rlbake's, into $(D3RLPY) (several GB, once)"
+	@$(D3RLPY)/bin/python -m pip install --quiet d3rlpy==2.8.1
 	@touch $@
 
 clean: ## remove what runs left behind: tables, the local MLflow store, caches
