@@ -33,12 +33,17 @@ def trial(folder: str) -> str | None:
         return f"its predictions lack {', '.join(missing)}, which its signature promises."
     if len(decided) != len(example):
         return f"it answers {len(example)} rows with {len(decided)}."
-    return _wrong_probability(decided["log_probability"]) if "log_probability" in decided else None
+    if "log_probability" not in decided:
+        return None
+    return _wrong_probability(decided["log_probability"], density="action_index" not in promised)
 
 
-def _wrong_probability(values: Any) -> str | None:
+def _wrong_probability(values: Any, density: bool) -> str | None:
+    """Probabilities are at most 1; densities, of numbers, may be above, and need not be there."""
     for value in values:
-        if not math.isfinite(value) or value > 1e-6:
+        if density and (value is None or math.isnan(value)):
+            continue
+        if not math.isfinite(value) or (value > 1e-6 and not density):
             return f"the log probability of its decision is {value}, which is none."
     return None
 

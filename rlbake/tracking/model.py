@@ -17,8 +17,8 @@ from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from rlbake import vocabulary as v
-from rlbake.errors import ConfigError, StorageError
-from rlbake.specs import Binary, Category, Discrete, Feature, Number, from_json
+from rlbake.errors import StorageError
+from rlbake.specs import Action, Binary, Category, Continuous, Discrete, Feature, Number, from_json, to_json
 
 MODEL_NAME = "agent"
 """Name of the logged model within its run."""
@@ -53,41 +53,47 @@ def log_agent(policy_dir: str | Path, *, application: str) -> ModelInfo:
                 name=MODEL_NAME,
                 python_model=str(_SERVING_CODE),
                 artifacts={"policy": str(policy)},
-                signature=signature(observation),
+                signature=signature(observation, action),
                 input_example=example(observation),
                 pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-                metadata={v.TAG_APPLICATION: application, "actions": len(action)},
+                metadata={v.TAG_APPLICATION: application, "action": to_json(action)},
             )
         except MlflowException as error:
             raise StorageError(f"MLflow refuses the model: {error}") from error
 
 
-def read_specs(policy_dir: str | Path) -> tuple[tuple[Feature, ...], Discrete]:
+def read_specs(policy_dir: str | Path) -> tuple[tuple[Feature, ...], Action]:
     """What an exported policy observes and does."""
     description: dict[str, Any] = json.loads((Path(policy_dir) / "policy.json").read_text())
-    action = from_json(description["action"])
-    if not isinstance(action, Discrete):
-        raise ConfigError(f"a model with {type(action).__name__} actions cannot be served yet; Discrete ones can.")
-    return tuple(from_json(feature) for feature in description["observation"]), action
+    return tuple(from_json(feature) for feature in description["observation"]), from_json(description["action"])
 
 
-def signature(observation: tuple[Feature, ...]) -> ModelSignature:
+def signature(observation: tuple[Feature, ...], action: Action) -> ModelSignature:
     """Numbers are `double` and not `float`, which would refuse CSV input and Spark's doubles.
 
-    The column of an optional feature need not be given.
+    The column of an optional feature need not be given, and only Discrete actions can be masked. `action` is a
+    name, one name for each set, or numbers, which have no index and may have no `log_probability` either.
     """
     features: list[ColSpec | TensorSpec] = [
         ColSpec(_TYPES[type(feature)], feature.name, required=not feature.optional) for feature in observation
     ]
-    mask = ColSpec(Array(DataType.boolean), v.ACTION_MASK, required=False)
+    if isinstance(action, Discrete):
+        features.append(ColSpec(Array(DataType.boolean), v.ACTION_MASK, required=False))
     outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.string, v.ACTION),
-        ColSpec(DataType.integer, v.ACTION_INDEX),
-        ColSpec(DataType.float, v.LOG_PROBABILITY),
+        *_chosen(action),
+        ColSpec(DataType.float, v.LOG_PROBABILITY, required=not isinstance(action, Continuous)),
         ColSpec(DataType.string, v.POLICY_VERSION),
     ]
     params = [ParamSpec("explore", DataType.boolean, False), ParamSpec("temperature", DataType.float, 0.0)]
-    return ModelSignature(Schema([*features, mask]), Schema(outputs), ParamSchema(params))
+    return ModelSignature(Schema(features), Schema(outputs), ParamSchema(params))
+
+
+def _chosen(action: Action) -> list[ColSpec]:
+    if isinstance(action, Continuous):
+        return [ColSpec(Array(DataType.float), v.ACTION)]
+    if isinstance(action, Discrete):
+        return [ColSpec(DataType.string, v.ACTION), ColSpec(DataType.integer, v.ACTION_INDEX)]
+    return [ColSpec(Array(DataType.string), v.ACTION), ColSpec(Array(DataType.integer), v.ACTION_INDEX)]
 
 
 def example(observation: tuple[Feature, ...]) -> pd.DataFrame:

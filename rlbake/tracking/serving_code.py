@@ -34,7 +34,8 @@ class Agent:
         folder = Path(context.artifacts["policy"])
         description = json.loads((folder / "policy.json").read_text())
         self._features = {feature["name"]: feature for feature in description["observation"]}
-        self._actions = np.array(description["action"]["names"], object)
+        self._action = description["action"]
+        self._names = [np.array(names, object) for names in _sets(self._action)]
         self._saved = tf.saved_model.load(str(folder / "saved_model"))  # keeps the variables alive
         self._graph = self._saved.signatures["serving_default"]
         self.policy_version = _version(folder)
@@ -43,28 +44,33 @@ class Agent:
         """Decides on the rows of a DataFrame.
 
         Args:
-            model_input: one column per feature, optionally `action_mask` (lists of bool). Values of an
-                optional feature may be missing (None or NaN), and so may its whole column.
-                MLflow makes it of a list of dicts, and of one dict of values for one row.
-            params: `explore` (draw from the exploring distribution instead of acting
-                greedily) and `temperature` (of its softmax; 0: greedy with probability 1 - ε).
+            model_input: one column per feature, optionally `action_mask` (lists of bool) of a Discrete
+                action. Values of an optional feature may be missing (None or NaN), and so may its whole
+                column. MLflow makes it of a list of dicts, and of one dict of values for one row.
+            params: `explore` (draw from the exploring distribution instead of acting greedily) and
+                `temperature` (of its softmax; 0: greedy with probability 1 - ε. Of numbers the factor of
+                their distribution's width; 0: as it is).
 
         Returns:
-            One row each: `action` (name), `action_index`, `log_probability`, `policy_version`.
+            One row each: `action` (its name, a list of one name for each set, or a list of numbers),
+            `action_index` (int or a list of them; none of numbers), `log_probability` (of numbers the
+            density; None where they have none, as greedy ones) and `policy_version`.
         """
         mask = model_input.get(ACTION_MASK)
         given = {name: model_input[name] for name in self._features if name in model_input}
         decided = self.decide(given, mask, **(params or {}))
-        return pd.DataFrame(decided, copy=False)
+        return pd.DataFrame({name: _cells(column) for name, column in decided.items()}, copy=False)
 
     def decide(
         self, features: Mapping[str, Any], action_mask: Any = None, explore: bool = False, temperature: float = 0.0
     ) -> dict[str, np.ndarray]:
-        """What `predict` does, without DataFrames: columns [B] in, columns [B] out.
+        """What `predict` does, without DataFrames: columns [B] in, columns [B] out, [B, n] of a vector.
+
+        A density that there is not is NaN here.
 
         Raises:
-            MlflowException: a row allows no action, a number is not finite, or a feature that is not
-                optional is missing.
+            MlflowException: a row allows no action, a number is not finite, a feature that is not optional is
+                missing, or there is a mask though the action is not Discrete.
         """
         rows = max((len(column) for column in features.values()), default=0)
         columns = {
@@ -74,36 +80,66 @@ class Agent:
         try:
             out = self._graph(
                 **{name: tf.constant(column) for name, column in columns.items()},
-                action_mask=tf.constant(self._mask(action_mask, rows)),
+                **self._mask(action_mask, rows),
                 noise=tf.constant(noise),
                 explore=tf.constant(bool(explore)),
                 temperature=tf.constant(temperature, tf.float32),
             )
         except tf.errors.InvalidArgumentError as error:
             raise MlflowException.invalid_parameter_value(_reason(error)) from None
-        index = out["action_index"].numpy()
         return {
-            "action": self._actions[index],
-            "action_index": index,
+            **self._chosen(out),
             "log_probability": out["log_probability"].numpy(),
             "policy_version": np.full(rows, self.policy_version, object),
         }
 
-    def _mask(self, given: Any, rows: int) -> np.ndarray:
-        allowed = np.ones((rows, len(self._actions)), bool)
+    def _chosen(self, out: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if not self._names:
+            return {"action": out["action"].numpy()}
+        number = out["action_index"].numpy()
+        if self._action["kind"] == "Discrete":
+            return {"action": self._names[0][number], "action_index": number}
+        indices = np.unravel_index(number, [len(names) for names in self._names])  # the first set varies slowest
+        chosen = [names[index] for names, index in zip(self._names, indices, strict=True)]
+        return {"action": np.stack(chosen, axis=1), "action_index": np.stack(indices, axis=1).astype(np.int32)}
+
+    def _mask(self, given: Any, rows: int) -> dict[str, tf.Tensor]:
+        """The graph's input, where it has one: what is allowed among all combinations."""
+        kind = self._action["kind"]
+        if given is not None and kind != "Discrete":
+            raise MlflowException.invalid_parameter_value(f"only Discrete actions can be masked, not {kind}.")
+        if not self._names:
+            return {}
+        actions = int(np.prod([len(names) for names in self._names]))
+        allowed = np.ones((rows, actions), bool)
         for row, mask in enumerate(() if given is None else given):
             if mask is None or (isinstance(mask, float) and np.isnan(mask)):
                 continue  # NULL: everything is allowed
-            if len(mask) != len(self._actions):
+            if len(mask) != actions:
                 raise MlflowException.invalid_parameter_value(
-                    f"action_mask of row {row} has {len(mask)} entries; there are {len(self._actions)} actions."
+                    f"action_mask of row {row} has {len(mask)} entries; there are {actions} actions."
                 )
             allowed[row] = mask
-        return allowed
+        return {ACTION_MASK: tf.constant(allowed)}
 
 
 class AgentModel(Agent, PythonModel):
     """MLflow warns of a `predict` without type hints in a subclass, and this signature has none."""
+
+
+def _sets(action: Mapping[str, Any]) -> list[list[str]]:
+    """The names to choose among, set by set; nothing where numbers are decided on."""
+    if action["kind"] == "MultiDiscrete":
+        return [names for _, names in action["sets"]]
+    return [action["names"]] if action["kind"] == "Discrete" else []
+
+
+def _cells(column: np.ndarray) -> Any:
+    """What a DataFrame and JSON can hold: a list for a vector, None for NaN."""
+    if column.ndim > 1:
+        return column.tolist()
+    missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(1, bool)
+    return np.where(missing, None, column) if missing.any() else column
 
 
 def _column(name: str, values: Any, feature: Mapping[str, Any]) -> np.ndarray:
