@@ -10,10 +10,15 @@ from tf_agents.networks import sequential
 from rlbake.quiet import tensorflow as tf
 
 
+def dense_layers(layers: Sequence[int], outputs: int) -> list[tf.keras.layers.Layer]:
+    """ReLU layers of so many units each, and a linear one."""
+    hidden = [tf.keras.layers.Dense(units, activation="relu") for units in layers]
+    return [*hidden, tf.keras.layers.Dense(outputs)]
+
+
 def dense_network(layers: Sequence[int], size: int, outputs: int) -> sequential.Sequential:
     """Features float32 [B, size] → ReLU layers → float32 [B, outputs], by TF-Agents' convention (output, state)."""
-    hidden = [tf.keras.layers.Dense(units, activation="relu") for units in layers]
-    network = sequential.Sequential([*hidden, tf.keras.layers.Dense(outputs)])
+    network = sequential.Sequential(dense_layers(layers, outputs))
     network.create_variables(tf.TensorSpec([size], tf.float32))
     return network
 
