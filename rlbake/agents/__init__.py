@@ -7,22 +7,30 @@ from rlbake.quiet import quietly
 with quietly():
     from rlbake.agents import (
         behavioral_cloning,
+        categorical_dqn,
         double_dqn,
         dqn,
         lin_ucb,
         linear_thompson,
         neural_epsilon_greedy,
         neural_linucb,
+        ppo,
+        rainbow,
+        reinforce,
     )
 
 _MODULES = (
     behavioral_cloning,
+    categorical_dqn,
     double_dqn,
     dqn,
     lin_ucb,
     linear_thompson,
     neural_epsilon_greedy,
     neural_linucb,
+    ppo,
+    rainbow,
+    reinforce,
 )
 
 AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in _MODULES}

@@ -68,6 +68,10 @@ class Learner(ABC):
     def configure(self, config: Any) -> None:
         """Takes over the hyperparameters of the agent's own Config."""
 
+    def expect(self, returns: tuple[float, float]) -> None:
+        """Told after `start` what the least and the greatest return can be, as `Replay.returns`."""
+        return
+
     @abstractmethod
     def run(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -100,6 +100,7 @@ class ValueLearner(Learner):
         size: D.
         actions: A.
         masked: whether some actions are masked anywhere.
+        groups: what else training changes, as in Learner.
 
     Attributes:
         network: the Q-network.
@@ -112,6 +113,7 @@ class ValueLearner(Learner):
         size: int,
         actions: int,
         masked: bool,
+        **groups: Sequence[tf.Variable],
     ) -> None:
         self.make_network = make_network
         self.network = make_network()
@@ -150,6 +152,7 @@ class ValueLearner(Learner):
             agent=[self._agent.train_step_counter],
             optimizer=self._optimizer.variables,
             average=self._average.variables,
+            **groups,
         )
 
     def restart(self, seed: int) -> None:
