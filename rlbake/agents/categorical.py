@@ -11,8 +11,8 @@ _NEVER = -1e9  # as good as -∞ in a softmax, but its gradients are finite
 
 
 def allowed_logits(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Logits float32 [B, A] whose softmax is 0 where the mask, bool [B, A], forbids; [B, 0] forbids nothing."""
-    return tf.where(mask, logits, _NEVER) if mask.shape[1] else logits
+    """Logits float32 [..., A] whose softmax is 0 where the mask, bool [..., A], forbids; [..., 0] forbids nothing."""
+    return tf.where(mask, logits, _NEVER) if mask.shape[-1] else logits
 
 
 class CategoricalHead(DiscreteHead):

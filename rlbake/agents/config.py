@@ -126,6 +126,8 @@ def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, flo
         given["gamma"] = gamma
     given["reward"] = _weights(given.get("reward"), reward or {})
     typed_agent = _typed(AGENTS[name].Config, agent, "agent.")
+    if AGENTS[name].FACTS.on_policy:
+        given.setdefault("n_step", 1)
     _refuse_unknown(TrainConfig, given, "")
     config = _typed(TrainConfig, {**given, "agent": typed_agent}, "")
     _refuse_unread(config, TrainConfig(typed_agent, gamma, reward=dict(reward or {})))
@@ -212,6 +214,11 @@ def _refuse_unread(config: TrainConfig, unset: TrainConfig) -> None:
             raise ConfigError(
                 f"{unread} = {value!r}: agent {name!r} does not read {unread}: it would change nothing. Leave it out."
             )
+    if facts.on_policy and config.n_step != 1:
+        raise ConfigError(
+            f"n_step = {config.n_step}: agent {name!r} follows episodes step by step, so n_step must be 1. "
+            "How far a return counts what happened is agent.trace."
+        )
     if config.gamma and not facts.foresight and "gamma" not in facts.unread:
         ahead = ", ".join(other for other, module in AGENTS.items() if module.FACTS.foresight)
         raise ConfigError(

@@ -22,6 +22,8 @@ from rlbake.agents.facts import refuse_unsuitable
 from rlbake.agents.fitted import ENCODER, FittedAgent, WarmStart
 from rlbake.agents.learner import Learner
 from rlbake.agents.loop import CHUNK, Rows
+from rlbake.agents.on_policy import OnPolicyConfig, OnPolicyLearner
+from rlbake.agents.passes import Passes, in_memory, steps_per_pass
 from rlbake.agents.q_learning import number_of_actions, prioritisation
 from rlbake.agents.replay import WEIGHT, InMemory, OnDisk, Replay, recency, to_rows
 from rlbake.agents.warm_start import begin, refuse_differences
@@ -110,7 +112,7 @@ def fit(
     def columns_of(transitions: Transitions) -> Columns:
         return columns(transitions, encoder, masks)
 
-    with _replay(training, columns_of, config, seed) as replay, learner.lock:
+    with _replay(training, columns_of, config, seed, learner) as replay, learner.lock:
         learner.start(config.agent, seed)
         before = begin(learner, warm_start, config) if warm_start else 0
         if checkpoint:
@@ -120,7 +122,7 @@ def fit(
         valued, known = replay.sample(_VALUED).features, replay.sample(_PROBE)
         unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
         metrics: dict[str, float] = {}
-        taken, last = before, gradient_steps(config)
+        taken, last = before, gradient_steps(config, len(training))
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
         for first in range(checkpoint.steps if checkpoint else 0, last, stride):
             steps = min(stride, last - first)
@@ -151,8 +153,10 @@ def fit(
         return FittedAgent(tuple(observation), action, config, encoder, learner.head(), variables, metrics, taken)
 
 
-def gradient_steps(config: TrainConfig) -> int:
-    """How many a training takes at most: none with an agent that only sums up."""
+def gradient_steps(config: TrainConfig, rows: int) -> int:
+    """How many a training takes at most on so many rows: none with an agent that only sums up."""
+    if isinstance(config.agent, OnPolicyConfig):
+        return config.agent.epochs * steps_per_pass(rows, config.batch_size)
     return 0 if "steps" in AGENTS[config.agent.name].FACTS.unread else config.steps
 
 
@@ -217,7 +221,7 @@ def _masked(rows: Transitions | Streamed) -> bool:
 
 @contextmanager
 def _replay(
-    training: Transitions | Streamed, columns_of: ColumnsOf, config: TrainConfig, seed: int
+    training: Transitions | Streamed, columns_of: ColumnsOf, config: TrainConfig, seed: int, learner: Learner
 ) -> Iterator[Replay]:
     """What batches are drawn from. The files of streamed rows are removed when the context ends."""
     newest = training.timestamp.max() if isinstance(training, Transitions) else training.newest
@@ -229,6 +233,9 @@ def _replay(
             weighed[WEIGHT] = recency(transitions.timestamp, newest, half_life)
         return weighed
 
+    if isinstance(learner, OnPolicyLearner):
+        yield Passes(in_memory(training), columns_of, learner, config.batch_size)
+        return
     if isinstance(training, Transitions):
         yield InMemory(with_weight(training), prioritisation(config.agent))
         return
