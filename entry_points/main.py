@@ -22,12 +22,16 @@ def command(
     config: str | None,
     set: str | None,
     name: str | None,
+    warm_start: str | None,
+    tensorboard: str | None,
     gate: str | None,
     margin: float | None,
 ) -> None:
     period = open_period(application, tables, date, seed, name)
     rules = read_gate(period.application.gate, gate, margin)
-    run_period(period, training_config(period, agent, config, set), rules)
+    run_period(
+        period, training_config(period, agent, config, set), rules, warm_start=warm_start, tensorboard=tensorboard
+    )
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that decide what is trained and under which name it is registered."""
     for option in (
+        optional("--tensorboard", "Folder for TensorBoard event files of the training's metrics; none if not given."),
+        optional("--warm_start", "Model URI to go on from, such as models:/main.rl.cartpole@champion."),
         optional("--name", "Registered model; main.rl.<application> if not given."),
         optional("--set", "Hyperparameters, such as agent.learning_rate=1e-3,n_step=3."),
         optional("--config", "YAML file of hyperparameters."),

@@ -19,9 +19,11 @@ def command(
     config: str | None,
     set: str | None,
     name: str | None,
+    warm_start: str | None,
+    tensorboard: str | None,
 ) -> None:
     period = open_period(application, tables, date, seed, name)
-    train(period, training_config(period, agent, config, set))
+    train(period, training_config(period, agent, config, set), warm_start=warm_start, tensorboard=tensorboard)
 
 
 if __name__ == "__main__":

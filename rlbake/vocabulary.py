@@ -45,7 +45,8 @@ RANDOM_POLICY = "random"
 RULES_POLICY = "rules"
 
 # --- decisions: what scoring and serving write -------------------------------------------
-ACTION_INDEX = "action_index"  # int: index of the chosen action; ACTION holds its name there
+ACTION_INDEX = "action_index"  # int: of the chosen action, whose name ACTION holds there; array<int>: of several
+# sets, whose ACTION is array<string>; NULL: of numbers, whose ACTION is array<float>
 DECISION_ID = "decision_id"  # string: names one decision, the same when it is made again
 
 # --- quarantine: what was rejected and why; ENV_ID and TIMESTAMP besides -------------------
@@ -70,6 +71,10 @@ TAG_FAILURE = "rlbake.failure"
 TAG_GIT_DIRTY = "rlbake.git_dirty"
 TAG_MODELS = "rlbake.models"  # ids of the logged models that the run used, comma-separated
 TAG_EVALUATION = "rlbake.evaluation"  # id of the logged model whose evaluation the run holds
+TAG_TRAINING = "rlbake.training"  # digest of everything that decides the weights that a training ends with
+TAG_CHECKPOINT = "rlbake.checkpoint"  # JSON: the newest checkpoint of a training that is not finished
+TAG_TRAINER = "rlbake.trainer"  # JSON: the process that trains, and its last sign of life
+TAG_RESUMED = "rlbake.resumed"  # id of a run that was cut short before, and was finished within this one
 TAG_LEDGER = "rlbake.ledger"  # kept, or breach: the champion earned less than was promised
 
 # --- MLflow tags of a run's input dataset --------------------------------------------------

@@ -111,6 +111,10 @@ class WarmStart:
     variables: Mapping[str, Sequence[np.ndarray]]
     steps: int
 
+    def carried(self, agent: str) -> int:
+        """Gradient steps that are behind an agent of that name when it goes on from here: another's do not count."""
+        return self.steps if self.agent["name"] == agent else 0
+
 
 def read_warm_start(directory: str | Path) -> WarmStart:
     """What `FittedAgent.save` wrote.

@@ -56,7 +56,7 @@ def begin(learner: Learner, start: WarmStart, config: TrainConfig) -> int:
         if not learner.fits(variables):
             _refuse([], _settings(start, config, lambda then, now: not isinstance(now, float)))
         learner.resume(config.agent, variables)
-        return start.steps
+        return start.carried(config.agent.name)
     network = variables.get(NETWORK)
     if network is None or not learner.can_adopt(network):
         raise ConfigError(
@@ -68,7 +68,7 @@ def begin(learner: Learner, start: WarmStart, config: TrainConfig) -> int:
         "Starting from the network of a %s agent: only its weights carry over, %s's optimiser starts afresh.",
         start.agent["name"], config.agent.name,
     )  # fmt: skip
-    return 0
+    return start.carried(config.agent.name)
 
 
 def _refuse(specs: Sequence[str], settings: Mapping[str, tuple[Any, Any]]) -> None:

@@ -46,18 +46,19 @@ def build_trajectories(period: Period, start: str | None = None) -> list[WindowB
 
 def build_period(period: Period) -> None:
     """Builds the period's own window, what of its training window is not built or profiled yet, and what is stale."""
-    _build(period, [*(w for w in _unbuilt(period) if w != period.window), period.window])
+    _build(period, [*(w for w in unbuilt(period) if w != period.window), period.window])
 
 
 def ensure_trajectories(period: Period) -> None:
     """Builds what of the training window is not built or profiled yet."""
-    missing = _unbuilt(period)
+    missing = unbuilt(period)
     if missing:
         _logger.info("No trajectories yet for %s. Building first.", ", ".join(w.ds for w in missing))
         _build(period, missing)
 
 
-def _unbuilt(period: Period) -> list[Window]:
+def unbuilt(period: Period) -> list[Window]:
+    """What of the training window is not built or profiled yet."""
     windows = period.application.cadence.training_windows(period.window)
     built = profiled_windows(period)
     return [w for w in windows if w.ds not in built]

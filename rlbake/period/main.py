@@ -15,13 +15,21 @@ from rlbake.period.period import Period
 from rlbake.period.promote import promote
 from rlbake.period.score import score
 from rlbake.period.train import train
+from rlbake.period.warm_start import parent_of
 from rlbake.registry.config import GateConfig, read_gate
 from rlbake.tracking.runs import stage_run
 
 _logger = logging.getLogger(__name__)
 
 
-def run_period(period: Period, config: TrainConfig, rules: GateConfig | None = None) -> None:
+def run_period(
+    period: Period,
+    config: TrainConfig,
+    rules: GateConfig | None = None,
+    *,
+    warm_start: str | None = None,
+    tensorboard: str | None = None,
+) -> None:
     """Build → ledger → train → evaluate → promote if the gate passes → score, each a nested run.
 
     A challenger that the gate refuses is no failure of the period: the champion stays and scores.
@@ -29,6 +37,8 @@ def run_period(period: Period, config: TrainConfig, rules: GateConfig | None = N
     Args:
         config: of the training.
         rules: what the gate asks; the application's if not given.
+        warm_start: reference of a model that the training goes on from.
+        tensorboard: folder for event files of the training's metrics.
 
     Raises:
         GateRefused: and there is no champion that could score.
@@ -36,9 +46,10 @@ def run_period(period: Period, config: TrainConfig, rules: GateConfig | None = N
     rules = rules or read_gate(period.application.gate)
     with stage_run("main", application=period.application.name, window=period.window.ds) as run:
         run.log_config({"seed": period.seed, "model_name": period.model_name, "gate": asdict(rules)})
+        parent_of(period, config, warm_start)  # refused before anything is built
         build_period(period)
         check_ledger(period, run)
-        challenger = train(period, config)
+        challenger = train(period, config, warm_start=warm_start, tensorboard=tensorboard)
         evaluate(period, challenger.uri, rules=rules)
         try:
             promote(period, str(challenger.version), rules=rules)

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from rlbake import vocabulary as v
 from rlbake.agents.config import TrainConfig
 from rlbake.agents.config import resolve as typed
-from rlbake.agents.fitted import read_warm_start
+from rlbake.agents.fitted import WarmStart, read_warm_start
 from rlbake.agents.training import fit, profiles_of
 from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot
@@ -110,12 +110,13 @@ def reproduce(reference: str, *, anyway: bool = False) -> Reproduction:
         )
     snapshot = _same_data(model, recorded.dataset)
     period = _period(model, recorded)
+    parent = _parent(model, recorded)
     name = period.application.name
     with stage_run("reproduce", application=name, window=period.window.ds) as run, run.phase("train"):
         run.log_config({"model": model.uri, "model_id": model.model_id, "anyway": anyway, "code": list(code)})
         run.log_model_input(model.model_id)
         run.log_input(recorded.dataset, "training")
-        reproduction = _trained_again(model, recorded, period, snapshot, code)
+        reproduction = _trained_again(model, recorded, period, snapshot, parent, code)
         run.metrics({SAME: float(reproduction.same)})
     return reproduction
 
@@ -223,8 +224,28 @@ def _period(model: ResolvedModel, recorded: Recorded) -> Period:
     return period
 
 
+def _parent(model: ResolvedModel, recorded: Recorded) -> WarmStart | None:
+    """Where the model that the training went on from had stopped.
+
+    Raises:
+        NotFoundError: that model is gone.
+    """
+    given = recorded.config.get("warm_start")
+    if not given:
+        return None
+    try:
+        return read_warm_start(policy_dir(resolve(f"models:/{given['model_id']}")))
+    except NotFoundError as gone:
+        raise NotFoundError(f"{model.policy_version} went on from {given['model']}, which is gone: {gone}") from gone
+
+
 def _trained_again(
-    model: ResolvedModel, recorded: Recorded, period: Period, snapshot: Snapshot, code: tuple[str, ...]
+    model: ResolvedModel,
+    recorded: Recorded,
+    period: Period,
+    snapshot: Snapshot,
+    parent: WarmStart | None,
+    code: tuple[str, ...],
 ) -> Reproduction:
     """As `train`, but on the recorded snapshot, and with nothing registered."""
     known = {field.name for field in fields(TrainConfig)}
@@ -247,6 +268,7 @@ def _trained_again(
             action=application.action,
             config=config,
             seed=period.seed,
+            warm_start=parent,
             profiles=profiles,
         )
     before = read_warm_start(policy_dir(model))

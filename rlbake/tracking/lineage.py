@@ -1,6 +1,7 @@
 """From a model back to the tables it was learnt from, and forward to all that came of them.
 
 registered version → logged model → training run → trajectory dataset → build runs → sources
+training run → the model that it went on from → the one that this went on from → …
 build run → trained models;  model → the runs that evaluated it or scored with it
 """
 
@@ -72,6 +73,15 @@ class ModelNode:
 
 
 @dataclass(frozen=True)
+class ParentNode:
+    """A model that a training went on from, and what its own went on from; `model` is None if it is gone."""
+
+    model_id: str
+    model: ModelNode | None
+    started_from: tuple[ParentNode, ...]
+
+
+@dataclass(frozen=True)
 class Lineage:
     """The walk from one model, both ways.
 
@@ -80,7 +90,7 @@ class Lineage:
         aliases: that point at the registered version now.
         training: the run that logged the model; None if it is gone.
         datasets: that the training read.
-        started_from: ids of the models that the training used.
+        started_from: models that the training went on from.
         uses: other runs that used the model, oldest first.
         siblings: other models trained on any of the datasets.
     """
@@ -89,7 +99,7 @@ class Lineage:
     aliases: tuple[str, ...]
     training: RunNode | None
     datasets: tuple[DatasetNode, ...]
-    started_from: tuple[str, ...]
+    started_from: tuple[ParentNode, ...]
     uses: tuple[RunNode, ...]
     siblings: tuple[ModelNode, ...]
 
@@ -114,7 +124,7 @@ def walk(reference: str) -> Lineage:
             aliases=_aliases(model),
             training=_node(run) if run else None,
             datasets=datasets,
-            started_from=_models_used(run) if run else (),
+            started_from=_parents(run),
             uses=_uses(model),
             siblings=tuple(siblings.values()),
         )
@@ -188,14 +198,30 @@ def _models_logged(run: Run) -> Iterator[ModelNode]:
     outputs = run.outputs.model_outputs if run.outputs else []
     if not outputs:
         return
-    registered = MlflowClient().search_model_versions(f"run_id = '{run.info.run_id}'")
     for output in outputs:
-        versions = [f"{m.name}/{m.version}" for m in registered if (m.source or "").endswith(output.model_id)]
-        yield ModelNode(output.model_id, run.info.run_id, tuple(sorted(versions)))
+        yield ModelNode(output.model_id, run.info.run_id, _versions(output.model_id, run.info.run_id))
 
 
-def _models_used(run: Run) -> tuple[str, ...]:
-    return tuple(given.model_id for given in run.inputs.model_inputs) if run.inputs else ()
+def _versions(model_id: str, run_id: str | None) -> tuple[str, ...]:
+    """The registered versions of a logged model, `name/version`."""
+    registered = MlflowClient().search_model_versions(f"run_id = '{run_id}'") if run_id else []
+    return tuple(sorted(f"{m.name}/{m.version}" for m in registered if (m.source or "").endswith(model_id)))
+
+
+def _parents(run: Run | None) -> tuple[ParentNode, ...]:
+    given = run.inputs.model_inputs if run and run.inputs else []
+    return tuple(_parent(model.model_id) for model in given)
+
+
+def _parent(model_id: str) -> ParentNode:
+    try:
+        run_id = MlflowClient().get_logged_model(model_id).source_run_id
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return ParentNode(model_id, None, ())
+        raise
+    model = ModelNode(model_id, run_id or "", _versions(model_id, run_id))
+    return ParentNode(model_id, model, _parents(_run(run_id)))
 
 
 def _inputs(run: Run) -> list[DatasetInput]:

@@ -15,11 +15,12 @@ from mlflow.tracking import MlflowClient
 
 from rlbake.errors import NotFoundError, StorageError, nearest
 
-FORMS = "models:/<name>@<alias>, models:/<name>/<version> or models:/m-<id>"
+FORMS = "models:/<name>@<alias>, models:/<name>/<version>, models:/m-<id> or runs:/<run id>"
 
 _BY_ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)")
 _BY_VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 _BY_ID = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")
+_BY_RUN = re.compile(r"runs:/(?P<run_id>[0-9a-f]{32})(/[^/]+)?")
 _MISSING = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
@@ -53,8 +54,8 @@ def resolve(reference: str, *, name: str | None = None) -> ResolvedModel:
     """The model that a reference means now.
 
     Args:
-        reference: `models:/<name>@<alias>`, `models:/<name>/<version>`, `models:/m-<id>`, or a
-            bare version or alias of `name`.
+        reference: `models:/<name>@<alias>`, `models:/<name>/<version>`, `models:/m-<id>`,
+            `runs:/<run id>` for the last model that a run logged, or a bare version or alias of `name`.
         name: registered model of a bare reference.
 
     Raises:
@@ -68,6 +69,8 @@ def resolve(reference: str, *, name: str | None = None) -> ResolvedModel:
     try:
         if by_id := _BY_ID.fullmatch(text):
             return _logged(client, by_id["id"], None)
+        if by_run := _BY_RUN.fullmatch(text):
+            return _logged(client, _last_of(client, by_run["run_id"]), None)
         if by_version := _BY_VERSION.fullmatch(text):
             found = client.get_model_version(by_version["name"], by_version["version"])
         elif by_alias := _BY_ALIAS.fullmatch(text):
@@ -107,6 +110,14 @@ def _logged(client: MlflowClient, model_id: str, registered: ModelVersion | None
     )
 
 
+def _last_of(client: MlflowClient, run_id: str) -> str:
+    run = client.get_run(run_id)
+    logged = [client.get_logged_model(output.model_id) for output in run.outputs.model_outputs] if run.outputs else []
+    if not logged:
+        raise NotFoundError(f"run {run_id} logged no model.")
+    return max(logged, key=lambda model: model.creation_timestamp).model_id
+
+
 def _model_id(version: ModelVersion) -> str:
     from_source = _BY_ID.fullmatch(version.source or "")
     model_id = version.model_id or (from_source["id"] if from_source else None)
@@ -120,6 +131,8 @@ def _model_id(version: ModelVersion) -> str:
 
 def _what_exists(client: MlflowClient, text: str) -> str:
     asked = _BY_VERSION.fullmatch(text) or _BY_ALIAS.fullmatch(text)
+    if _BY_RUN.fullmatch(text):
+        return "There is no such run in this tracking store; see MLFLOW_TRACKING_URI."
     if asked is None:
         return "It may have been deleted, or live in another tracking store; see MLFLOW_TRACKING_URI."
     name = asked["name"]

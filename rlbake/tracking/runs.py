@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Pa
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from mlflow.utils.validation import MAX_INPUT_TAG_VALUE_SIZE, MAX_TAG_VAL_LENGTH
 
@@ -54,6 +55,7 @@ class StageRun:
         self._flushed_at = time.monotonic()
         self._phases: dict[str, Phase] = {}
         self._models: list[str] = []
+        self._mirrors: list[Callable[[Mapping[str, float], int], None]] = []
 
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Logs a configuration as flat parameters `cfg.…` and whole as `config.json`."""
@@ -77,6 +79,8 @@ class StageRun:
             model_id: logged model that the metrics describe.
             dataset: that they were measured on; it must be an input of the run.
         """
+        for mirror in self._mirrors:
+            mirror(values, step or 0)
         now = int(time.time() * 1000)
         self._waiting += [
             Metric(
@@ -93,6 +97,14 @@ class StageRun:
         ]
         if len(self._waiting) >= FLUSH_METRICS or time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
             self.flush()
+
+    def mirror(self, to: Callable[[Mapping[str, float], int], None]) -> None:
+        """Has all further metrics written elsewhere, too."""
+        self._mirrors.append(to)
+
+    def last_step(self, metric: str) -> int:
+        """The latest step at which a metric was logged in a run that is resumed; -1 if it never was."""
+        return max((seen.step for seen in self._client.get_metric_history(self.run_id, metric)), default=-1)
 
     def flush(self) -> None:
         """Sends the metrics that wait."""
@@ -174,12 +186,19 @@ class StageRun:
 
 @contextmanager
 def stage_run(
-    stage: str, *, application: str, window: str | None = None, tags: Mapping[str, str] | None = None
+    stage: str,
+    *,
+    application: str,
+    window: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    resume: str | None = None,
 ) -> Iterator[StageRun]:
     """Opens the MLflow run of one stage and ends it as the block ended.
 
     The outermost stage under `mlflow run` takes over the run that `MLFLOW_RUN_ID` names; any
-    other starts its own, nested in the one that is active. A failure ends the run FAILED, an
+    other starts its own, nested in the one that is active. A stage that was cut short goes on in the
+    run that it had; the one around it, or that `mlflow run` has made for it, names that run in
+    `rlbake.resumed`. A failure ends the run FAILED, an
     interrupt KILLED, and tags it with `rlbake.failure`; the exception goes on, so that every
     run around it is tagged as well.
 
@@ -188,11 +207,19 @@ def stage_run(
         application: the application's name.
         window: `ds` that the stage works on, if it works on one.
         tags: to set beside rlbake's own.
+        resume: id of the stage's run that was cut short.
 
     Raises:
         StorageError: the tracking store refuses the run.
     """
-    run = StageRun(*_open(stage, application, window, tags or {}))
+    if resume is not None and mlflow.active_run() is None and MLFLOW_RUN_ID.is_set():
+        with (
+            stage_run(stage, application=application, window=window, tags=tags),
+            stage_run(stage, application=application, window=window, tags=tags, resume=resume) as resumed,
+        ):
+            yield resumed
+        return
+    run = StageRun(*(_reopen(stage, resume) if resume else _open(stage, application, window, tags or {})))
     try:
         yield run
         run.flush()
@@ -234,6 +261,27 @@ def _open(stage: str, application: str, window: str | None, extra: Mapping[str, 
     except MlflowException as error:
         raise StorageError(f"MLflow refuses a run for stage {stage!r}: {error}") from error
     return run.info.run_id, run.info.experiment_id
+
+
+def _reopen(stage: str, run_id: str) -> tuple[str, str]:
+    parent, client = mlflow.active_run(), MlflowClient()
+    try:
+        if parent is not None:
+            client.set_tag(parent.info.run_id, v.TAG_RESUMED, run_id)
+        if v.TAG_FAILURE in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, v.TAG_FAILURE)
+        run = mlflow.start_run(run_id=run_id, nested=parent is not None)
+    except MlflowException as error:
+        raise StorageError(f"MLflow refuses to resume run {run_id} of stage {stage!r}: {error}") from error
+    return run.info.run_id, run.info.experiment_id
+
+
+def experiment_of_next_run() -> str:
+    """Id of the experiment in which `stage_run` would open a run now."""
+    if parent := mlflow.active_run():
+        return parent.info.experiment_id
+    given = MLFLOW_RUN_ID.get()
+    return MlflowClient().get_run(given).info.experiment_id if given else str(_get_experiment_id())
 
 
 def _end_badly(run: StageRun, error: BaseException) -> None:

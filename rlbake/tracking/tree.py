@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from rlbake.tracking.dataset import Source, span
-from rlbake.tracking.lineage import BuildNode, DatasetNode, Lineage, ModelNode, RunNode
+from rlbake.tracking.lineage import BuildNode, DatasetNode, Lineage, ModelNode, ParentNode, RunNode
 
 
 @dataclass
@@ -32,7 +32,7 @@ def lineage_tree(lineage: Lineage) -> Branch:
         f"trained by {_run(lineage.training)}" if lineage.training else f"training run {model.run_id} is gone",
         [_dataset(node) for node in lineage.datasets],
     )
-    back.below += [Branch(f"started from model {model_id}") for model_id in lineage.started_from]
+    back.below += [_parent(node) for node in lineage.started_from]
     if not lineage.datasets:
         back.below.append(Branch("no trajectory dataset is recorded"))
     uses = Branch("used by" if lineage.uses else "not used by any run yet", [Branch(_run(r)) for r in lineage.uses])
@@ -46,6 +46,12 @@ def model_branch(model: ModelNode) -> Branch:
     """One line for a model."""
     registered = ", ".join(model.versions) or "not registered"
     return Branch(f"{registered}: logged model {model.model_id}, run {model.run_id}")
+
+
+def _parent(node: ParentNode) -> Branch:
+    if node.model is None:
+        return Branch(f"started from logged model {node.model_id}, which is gone")
+    return Branch(f"started from {model_branch(node.model).text}", [_parent(other) for other in node.started_from])
 
 
 def _dataset(node: DatasetNode) -> Branch:

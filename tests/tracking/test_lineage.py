@@ -93,7 +93,8 @@ def test_forward_from_a_build_to_every_model_and_from_a_model_to_its_uses(policy
     assert [run.run_id for run in of_a.uses[1:]] == [evaluation.run_id, scoring.run_id, measured.run_id]
     assert [model.model_id for model in of_a.siblings] == [b]
     assert of_a.aliases == ()
-    assert walk(f"models:/{c}").started_from == (a,)
+    (parent,) = walk(f"models:/{c}").started_from
+    assert (parent.model_id, parent.model.versions, parent.started_from) == (a, (f"{NAME}/1",), ())
     assert [model.model_id for model in walk(f"models:/{c}").siblings] == []
 
 

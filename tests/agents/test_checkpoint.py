@@ -1,0 +1,112 @@
+"""A training that is cut short and continued ends with the weights of an undisturbed one, bit for bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rlbake.agents import AGENTS
+from rlbake.agents.checkpoint import Checkpoint, read_checkpoint
+from rlbake.agents.config import resolve
+from rlbake.agents.training import STEPS, fit
+from rlbake.specs import Continuous, Discrete
+from tests.agents.conftest import ACTION, OBSERVATION
+
+PRICE = Continuous([0.0], [1.0], ["price"])
+
+
+class CutShort(Exception):
+    """In place of a SIGKILL; what the process leaves behind is the checkpoint that it wrote."""
+
+
+def world_of(name, walk):
+    """Rows and an action spec that the agent can do."""
+    rows = walk(0.5, rows=4000)
+    if issubclass(Discrete, AGENTS[name].FACTS.actions):
+        return rows, ACTION
+    return replace(rows, action=(rows.action[:, None] * 0.5).astype(np.float32)), PRICE
+
+
+def config_of(name, **changed):
+    gamma = 0.5 if AGENTS[name].FACTS.foresight else 0.0
+    return resolve({"agent": name, "steps": 900, "batch_size": 32, "overfit": None, **changed}, gamma=gamma)
+
+
+def cut_after(chunks, file):
+    left = [chunks]
+
+    def on_chunk(moment):
+        left[0] -= 1
+        if not left[0]:
+            moment().write(file)
+            raise CutShort
+
+    return on_chunk
+
+
+def assert_same(one, other):
+    assert one.variables.keys() == other.variables.keys()
+    for part, group in one.variables.items():
+        for a, b in zip(group, other.variables[part], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", [name for name in AGENTS if "steps" not in AGENTS[name].FACTS.unread])
+def test_every_agent_continues_as_if_nothing_had_happened(walk, tmp_path, name):
+    rows, action = world_of(name, walk)
+    arguments = {"observation": OBSERVATION, "action": action, "config": config_of(name), "seed": 3}
+    undisturbed = fit(rows, rows.take(np.arange(200)), **arguments)
+    with pytest.raises(CutShort):
+        fit(rows, rows.take(np.arange(200)), **arguments, on_chunk=cut_after(1, tmp_path / "cut.npz"))
+    reported = []
+    continued = fit(
+        rows,
+        rows.take(np.arange(200)),
+        **arguments,
+        checkpoint=read_checkpoint(tmp_path / "cut.npz"),
+        on_metrics=lambda step, _: reported.append(step),
+    )
+    assert_same(undisturbed, continued)
+    assert reported[0] > 375
+    assert reported[-1] == continued.metrics[STEPS] == 900
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_a_training_that_ends_early_ends_at_the_same_step(walk, tmp_path, chunks):
+    rows = walk(0.5, rows=4000)
+    elsewhere = replace(rows, reward=rows.reward + 0.03)
+    config = config_of("double_dqn", steps=5000, overfit=100)
+    config = replace(config, agent=replace(config.agent, learning_rate=1e-4))
+    arguments = {"observation": OBSERVATION, "action": ACTION, "config": config}
+    undisturbed = fit(rows, elsewhere, **arguments, seed=0)
+    assert 750 < undisturbed.steps < 5000
+    with pytest.raises(CutShort):
+        fit(rows, elsewhere, **arguments, seed=0, on_chunk=cut_after(chunks, tmp_path / "cut.npz"))
+    continued = fit(rows, elsewhere, **arguments, seed=0, checkpoint=read_checkpoint(tmp_path / "cut.npz"))
+    assert continued.steps == undisturbed.steps
+    assert_same(undisturbed, continued)
+
+
+def test_there_is_no_checkpoint_after_the_last_step(walk):
+    taken = []
+    fit(
+        walk(0.5, rows=4000),
+        walk(0.5, rows=0),
+        observation=OBSERVATION,
+        action=ACTION,
+        config=config_of("double_dqn", steps=750),
+        seed=0,
+        on_chunk=lambda moment: taken.append(moment().steps),
+    )
+    assert taken == [375]
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    many = [np.full(index, index, np.float32) for index in range(12)]
+    written = Checkpoint(7, {"a": many, "b": [np.array(2, np.int64)], "none": []}, {"error": np.array([0.5])})
+    written.write(tmp_path / "c.npz")
+    read = read_checkpoint(tmp_path / "c.npz")
+    assert read.steps == 7
+    assert [value.tolist() for value in read.variables["a"]] == [value.tolist() for value in many]
+    assert read.variables["b"][0].dtype == np.int64
+    assert read.replay["error"].tolist() == [0.5]
