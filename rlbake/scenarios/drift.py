@@ -106,7 +106,7 @@ class Drift(EpisodicScenario):
     # A story that was shown changes nothing about the next one.
     gamma = 0.0
 
-    units = 4000  # 20,000 decisions a day
+    units = 4_000  # 20,000 decisions a day
     pace = timedelta(hours=3)
 
     def world(self) -> DriftWorld:

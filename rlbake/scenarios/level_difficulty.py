@@ -143,7 +143,7 @@ class LevelDifficulty(EpisodicScenario):
     # How long players stay, and in which mood, depends on who decides.
     gate = {"primary": "simulated", "ignored_drift": [WINS, LOSSES, LEVELS_LEFT]}
 
-    units = 8000  # about 38,000 decisions a day when they are random
+    units = 16_000  # about 75,000 decisions a day when they are random
     pace = timedelta(minutes=3)
 
     def world(self) -> LevelDifficultyWorld:

@@ -27,7 +27,7 @@ TYPE_SHARE = np.array([0.30, 0.25, 0.25, 0.20])
 HELPFUL = np.array(  # index of the nudge, a row per player type and a column per step
     [
         [0, 2, 1, 0, 1, 2, 0, 2],
-        [1, 0, 1, 2, 0, 1, 2, 0],
+        [1, 0, 1, 1, 0, 1, 2, 0],
         [2, 1, 0, 2, 2, 0, 1, 1],
         [1, 2, 2, 0, 1, 0, 2, 1],
     ]
@@ -131,7 +131,7 @@ class SparseReward(EpisodicScenario):
     # How far players get depends on who decides.
     gate = {"primary": "simulated", "ignored_drift": [STEP, NUDGES_LEFT]}
 
-    units = 8000  # about 79,000 decisions a day when they are random, and some 210 purchases
+    units = 8_000  # about 79,000 decisions a day when they are random, and some 210 purchases
     pace = timedelta(minutes=5)
 
     def world(self) -> SparseRewardWorld:
