@@ -11,21 +11,23 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tf_agents.agents.behavioral_cloning import behavioral_cloning_agent
-from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step, trajectory
 
 from rlbake.agents.averaging import Average
-from rlbake.agents.categorical import CategoricalHead, allowed_logits
+from rlbake.agents.categorical import allowed_logits
+from rlbake.agents.distributions import Family, family
 from rlbake.agents.facts import Facts
-from rlbake.agents.learner import AgentConfig, Learner
+from rlbake.agents.heads import DiscreteHead, Head
+from rlbake.agents.learner import NETWORK, AgentConfig, Learner
 from rlbake.agents.loop import GraphLoop, Rows
 from rlbake.agents.networks import dense_network, restart
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.agents.policy_networks import PolicyNetwork
+from rlbake.errors import ConfigError
 from rlbake.quiet import tensorflow as tf
-from rlbake.specs import Action, Discrete, MultiDiscrete
+from rlbake.specs import Action, Continuous, Discrete, MultiDiscrete
 
 FACTS = Facts(
-    actions=(Discrete, MultiDiscrete),
+    actions=(Discrete, MultiDiscrete, Continuous),
     foresight=False,
     on_logs="safe: does what the logs or the rules do; a start for double_dqn",
     unread=("gamma", "gamma_period", "n_step", "reward"),
@@ -47,7 +49,7 @@ class Config(AgentConfig):
         averaging: decay per step of the average of the network's weights that is exported, in [0, 1);
             0 exports the last weights.
         epsilon: share of uniformly random actions, on top of its own chances, when the exported policy
-            explores, in [0, 1].
+            explores, in [0, 1]; of numbers, 0.
     """
 
     name: Literal["behavioral_cloning"] = "behavioral_cloning"
@@ -60,35 +62,51 @@ class Config(AgentConfig):
 
 
 def learner(config: Config, *, size: int, action: Action, masked: bool) -> Cloner:
-    """The agent for `size` features; traced once per shape and process."""
-    return _learner(config.layers, size, number_of_actions(config.name, action), masked)
+    """The agent for `size` features; traced once per shape and process.
+
+    Raises:
+        ConfigError: epsilon is set for numbers.
+    """
+    if isinstance(action, Continuous) and config.epsilon:
+        raise ConfigError(
+            f"agent.epsilon = {config.epsilon:g}: a clone that decides on numbers explores as widely as whom it "
+            "clones, and a temperature above 1 widens that. Leave epsilon out."
+        )
+    return _learner(family(config.name, action), config.layers, size, masked)
 
 
 @lru_cache(maxsize=4)
-def _learner(layers: tuple[int, ...], size: int, actions: int, masked: bool) -> Cloner:
-    return Cloner(layers, size, actions, masked)
+def _learner(drawn_from: Family, layers: tuple[int, ...], size: int, masked: bool) -> Cloner:
+    return Cloner(drawn_from, layers, size, masked)
 
 
 class Cloner(Learner):
     """TF-Agents' BehavioralCloningAgent.
 
+    Args:
+        drawn_from: what its policy draws from.
+        layers: units of the hidden layers.
+        size: number of features.
+        masked: whether some actions are not allowed somewhere.
+
     Attributes:
-        network: float32 [B, D] → logits float32 [B, A].
+        network: the policy's outputs.
     """
 
     logarithmic = True
 
-    def __init__(self, layers: tuple[int, ...], size: int, actions: int, masked: bool) -> None:
-        self._shape = layers, size, actions
+    def __init__(self, drawn_from: Family, layers: tuple[int, ...], size: int, masked: bool) -> None:
+        self._family = drawn_from
+        self._shape = layers, size, drawn_from.outputs
         self.network = dense_network(*self._shape)
         self._weight_decay = tf.Variable(0.0, trainable=False)
         self._optimizer = tf.keras.optimizers.AdamW(weight_decay=self._weight_decay)
         self._epsilon = 0.0
-        observation = tf.TensorSpec([size], tf.float32), tf.TensorSpec([actions if masked else 0], tf.bool)
+        observed = tf.TensorSpec([size], tf.float32), tf.TensorSpec([drawn_from.outputs if masked else 0], tf.bool)
         self._agent = behavioral_cloning_agent.BehavioralCloningAgent(
-            time_step.time_step_spec(observation),
-            tensor_spec.BoundedTensorSpec([], tf.int32, 0, actions - 1),
-            self.network,
+            time_step.time_step_spec(observed),
+            drawn_from.spec,
+            PolicyNetwork(self.network, drawn_from.decide, observed),
             self._optimizer,
             loss_fn=self._surprise,
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False),
@@ -96,9 +114,9 @@ class Cloner(Learner):
         self._average = Average(self.network.variables)
         self._optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._optimizer.build(self.network.trainable_variables)
-        self._loop = GraphLoop(self._agent, _decided, lambda: self._average.follow(self._agent.train_step_counter))
+        self._loop = GraphLoop(self._agent, self._decided, lambda: self._average.follow(self._agent.train_step_counter))
         super().__init__(
-            network=self.network.variables,
+            **{NETWORK: self.network.variables},
             agent=[self._agent.train_step_counter],
             optimizer=self._optimizer.variables,
             average=self._average.variables,
@@ -135,26 +153,28 @@ class Cloner(Learner):
         return float(self._loop.loss(rows))
 
     def unseen_metrics(self, rows: Rows) -> dict[str, float]:
-        """`train/agreement`: the share of rows whose greedy action is the cloned one."""
-        values = self.head().values(rows.features)
+        """`train/agreement`: the share of rows whose greedy action is the cloned one; numbers never quite agree."""
+        head = self.head()
+        if not isinstance(head, DiscreteHead):
+            return {}
+        values = head.values(rows.features)
         agreed = tf.argmax(allowed_logits(values, rows.mask), axis=1, output_type=tf.int32) == rows.action
         return {AGREEMENT: float(tf.reduce_mean(tf.cast(agreed, tf.float32)))}
 
-    def head(self) -> CategoricalHead:
+    def head(self) -> Head:
         copy = dense_network(*self._shape)
         copy.set_weights(self._average.weights(int(self._agent.train_step_counter)))
-        return CategoricalHead(copy, self._epsilon)
+        return self._family.head(copy, self._epsilon)
 
     def _surprise(self, experience: trajectory.Trajectory, training: bool = False) -> tf.Tensor:
         """-log π(a | s), float32 [B]."""
         features, mask = experience.observation
-        logits = allowed_logits(self.network(features, training=training)[0], mask)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=experience.action, logits=logits)
+        distribution = self._family.decide(self.network(features, training=training)[0], mask)
+        return -distribution.log_prob(experience.action)
 
-
-def _decided(batch: Rows) -> trajectory.Trajectory:
-    """Decisions of which nothing matters but what was seen and done."""
-    step = tf.zeros_like(batch.reward, tf.int32)
-    return trajectory.Trajectory(
-        step, (batch.features, batch.mask), batch.action, (), step + 1, batch.reward, batch.discount
-    )
+    def _decided(self, batch: Rows) -> trajectory.Trajectory:
+        """Decisions of which nothing matters but what was seen and done."""
+        step, action = tf.zeros_like(batch.reward, tf.int32), self._family.seen(batch.action)
+        return trajectory.Trajectory(
+            step, (batch.features, batch.mask), action, (), step + 1, batch.reward, batch.discount
+        )
