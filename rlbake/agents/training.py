@@ -18,6 +18,7 @@ from rlbake.agents.autoencoder import learn_code
 from rlbake.agents.checkpoint import Checkpoint
 from rlbake.agents.columns import Columns, columns
 from rlbake.agents.config import TrainConfig
+from rlbake.agents.constraint import ConstrainedHead, Constraint, clone, cloner, cloning, constraint
 from rlbake.agents.facts import refuse_unsuitable
 from rlbake.agents.fitted import ENCODER, FittedAgent, WarmStart
 from rlbake.agents.learner import Learner
@@ -106,14 +107,17 @@ def fit(
     else:
         identified = identify(observation, profiles or profiles_of(training, observation))
     encoder, compression = _encoder(Preprocessing(observation, identified), training, holdout, config, seed, warm_start)
-    masks = number_of_actions(config.agent.name, action) if _masked(training) else 0
+    masks = number_of_actions(config.agent.name, action) if constraint(config) or _masked(training) else 0
     learner = module.learner(config.agent, size=encoder.size, action=action, masked=masks > 0)
 
-    def columns_of(transitions: Transitions) -> Columns:
+    def all_columns_of(transitions: Transitions) -> Columns:
         return columns(transitions, encoder, masks)
 
+    limits = _constraint(training, holdout, all_columns_of, config, seed, size=encoder.size, action=action)
+    columns_of = (lambda transitions: limits.on(all_columns_of(transitions))) if limits else all_columns_of
     with _replay(training, columns_of, config, seed, learner) as replay, learner.lock:
         learner.start(config.agent, seed)
+        learner.expect(replay.returns)
         before = begin(learner, warm_start, config) if warm_start else 0
         if checkpoint:
             learner.resume(config.agent, checkpoint.variables)
@@ -149,8 +153,10 @@ def fit(
             metrics |= {LOSS: learner.loss(known), STEPS: taken, **compression, **_seen(learner, valued, unseen)}
             if on_metrics:
                 on_metrics(taken, metrics)
-        variables = learner.variables() | _of(encoder)
-        return FittedAgent(tuple(observation), action, config, encoder, learner.head(), variables, metrics, taken)
+        variables, head = learner.variables() | _of(encoder), learner.head()
+        if limits:
+            head = ConstrainedHead(head, limits)
+        return FittedAgent(tuple(observation), action, config, encoder, head, variables, metrics, taken)
 
 
 def gradient_steps(config: TrainConfig, rows: int) -> int:
@@ -211,6 +217,26 @@ def _vectors(rows: Transitions | Streamed, preprocessing: Preprocessing, most: i
         found.append(preprocessing.apply(part.take(np.arange(-passed % apart, len(part), apart)).observation))
         passed += len(part)
     return np.concatenate(found)
+
+
+def _constraint(
+    training: Transitions | Streamed,
+    holdout: Transitions | Streamed,
+    columns_of: ColumnsOf,
+    config: TrainConfig,
+    seed: int,
+    *,
+    size: int,
+    action: Action,
+) -> Constraint | None:
+    """What keeps the agent to the actions of the logs, if it is asked to."""
+    if not constraint(config):
+        return None
+    cloned = cloning(config, len(training))
+    learner = cloner(cloned, size=size, action=action)
+    with _replay(training, columns_of, cloned, seed, learner) as replay, learner.lock:
+        unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) >= _FEWEST_HELD_OUT else None
+        return Constraint(clone(learner, replay, unseen, cloned, seed), constraint(config))
 
 
 def _masked(rows: Transitions | Streamed) -> bool:
