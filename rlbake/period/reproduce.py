@@ -27,6 +27,7 @@ from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot
 from rlbake.errors import ConfigError, DataError, NotFoundError, StorageError
 from rlbake.features import identify
+from rlbake.period.decisions import decided
 from rlbake.period.features import known_profiles
 from rlbake.period.period import Period, open_period
 from rlbake.period.train import reading
@@ -260,6 +261,8 @@ def _trained_again(
             )
         except StorageError as error:
             raise DataError(f"what {model.policy_version} was trained on cannot be read any more: {error}") from error
+        further = recorded.config.get("warm_start") or {}
+        training, holdout = decided(training, holdout, period, config, further.get("model"))
         profiles = known_profiles(period, snapshot) or profiles_of(training, application.observation)
         fitted = fit(
             training,

@@ -23,6 +23,7 @@ from rlbake.features import identify
 from rlbake.period.build import ensure_trajectories, unbuilt
 from rlbake.period.checkpoints import checkpointed
 from rlbake.period.dataset import dataset, pinned
+from rlbake.period.decisions import decided, on_policy
 from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
 from rlbake.period.importance import log_importance
 from rlbake.period.period import Period
@@ -94,6 +95,9 @@ def train(
             run.log_input(learned, "training")
             training, holdout = rows.enter_context(
                 read(snapshot, reading(period, config), holdout=config.holdout, budget=config.memory)
+            )
+            training, holdout = decided(
+                training, holdout, period, config, parent.model.policy_version if parent else None
             )
             profiles = known_profiles(period, snapshot) or profiles_of(training, application.observation)
             run.metrics(drift_metrics(period, profiles), dataset=learned)
@@ -176,6 +180,7 @@ def reading(period: Period, config: TrainConfig) -> Reading:
         gamma=config.gamma,
         n_step=config.n_step,
         gamma_period=duration(config.gamma_period) if config.gamma_period else None,
+        keeps_policy=on_policy(config),
     )
 
 
