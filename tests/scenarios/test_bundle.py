@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from rlbake import vocabulary as v
 from rlbake.evaluation.simulated import simulate
@@ -181,24 +180,23 @@ def test_players_buy_as_often_as_the_model_says():
 
 
 def test_a_random_day_is_enough_to_learn_from():
-    """A plain regression of the revenue on everything, maximised over the combinations."""
+    """For each combination a linear regression of the revenue, and the combination that it expects the most from."""
     decided = decisions(played(Bundle.units))
-    hero = decided["hero"].map(appetite.HEROES.index).to_numpy()
-    names = [list(appetite.ITEMS), list(appetite.DISCOUNTS)]
+    names = [names for _, names in Bundle.action.sets]
     action = np.array([[of.index(name) for of, name in zip(names, row, strict=True)] for row in decided[v.ACTION]])
-    model = HistGradientBoostingRegressor(
-        categorical_features=[0, 4], learning_rate=0.05, max_iter=150, max_leaf_nodes=24, random_state=0
-    )
     combination = Bundle.action.flat(action)
-    model.fit(np.column_stack([hero, decided[FEATURES[1:]], combination]).astype(float), decided["revenue"])
 
-    def learned(observations):
-        hero = np.array([appetite.HEROES.index(name) for name in observations["hero"].tolist()])
-        seen = np.column_stack([hero, *(observations[name] for name in FEATURES[1:])]).astype(float)
-        values = [model.predict(np.column_stack([seen, np.full(len(seen), number)])) for number in range(24)]
-        return JOINT[np.argmax(values, axis=0)]
+    def inputs(seen):
+        hero = np.eye(4)[[appetite.HEROES.index(name) for name in np.asarray(seen["hero"]).tolist()]]
+        gold = np.polynomial.legendre.legvander(np.asarray(seen["gold"], float) / 4.5 - 1, 3)
+        won = np.eye(2)[np.asarray(seen["just_won"], int)]
+        return np.einsum("nh,ng,nw->nhgw", hero, gold, won).reshape(len(hero), -1)
 
-    assert score(RulesPolicy(learned, Bundle.action), episodes=5_000).score > 0.95
+    seen, revenue = inputs(decided), decided["revenue"].to_numpy()
+    chosen = [combination == number for number in range(24)]
+    weights = np.stack([np.linalg.lstsq(seen[rows], revenue[rows])[0] for rows in chosen], axis=1)
+    learned = RulesPolicy(lambda o: JOINT[(inputs(o) @ weights).argmax(axis=1)], Bundle.action)
+    assert score(learned, episodes=20_000).score > 0.95
 
 
 # --- through Spark -------------------------------------------------------------------------
