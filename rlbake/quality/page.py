@@ -177,34 +177,38 @@ def _propensities(report: QualityReport) -> list[Card]:
     logged = report.profiles.get(v.LOG_PROBABILITY)
     if logged is None or not logged.rows:
         return []
+    dense = isinstance(report.action, Continuous)
+    what, highest, axis = "Propensities", 1.0, "probability with which the logged action was taken"
+    if dense:
+        what, highest, axis = "Densities", np.inf, "probability density of the logged action, per unit of it"
     unknown = missing_share(logged)
     note = (f"Unknown for {percent(unknown)} of the decisions ({count(logged.missing)} of {count(logged.rows)}).",)
     if not unknown:
         note = ("Known for every decision.",)
     if not logged.present:
-        return [Card("Propensities: none is known", None, note)]
-    profile, reference = _exponential(logged), report.reference.get(v.LOG_PROBABILITY)
+        return [Card(f"{what}: none is known", None, note)]
+    profile, reference = _exponential(logged, highest), report.reference.get(v.LOG_PROBABILITY)
     low, high = number(profile.low or 0.0), number(profile.high or 0.0)
-    title = f"Propensities: from {low} to {high}" if low != high else f"Propensities: always {low}"
-    compared = _exponential(reference) if reference and reference.present else None
+    title = f"{what}: from {low} to {high}" if low != high else f"{what}: always {low}"
+    compared = _exponential(reference, highest) if reference and reference.present else None
     log = is_wide(profile) and all((p.low or 0) > 0 for p in (profile, *([compared] if compared else [])))
     plot = distribution_plot(
         profile,
-        x_label="probability with which the logged action was taken",
+        x_label=axis,
         y_label="share of decisions",
         described=title,
         reference=compared,
         log=log,
-        within=None if log else (0.0, 1.0),
+        within=None if log or dense else (0.0, 1.0),
     )
     return [Card(title, plot, (*note, *_beyond(profile)))]
 
 
-def _exponential(logged: Profile) -> Profile:
-    """The profile of e^x; only what a histogram looks at, and no moments."""
+def _exponential(logged: Profile, highest: float) -> Profile:
+    """The profile of e^x, at most `highest`; only what a histogram looks at, and no moments."""
     assert logged.low is not None
     assert logged.high is not None
-    grid = tuple(np.exp(np.minimum(logged.quantiles, 0.0)).tolist())
+    grid = tuple(np.minimum(np.exp(logged.quantiles), highest).tolist())
     return Profile(NUMBER, logged.rows, logged.missing, low=grid[0], high=grid[-1], quantiles=grid)
 
 

@@ -182,8 +182,8 @@ def _propensities(report: QualityReport) -> Iterator[Finding]:
         )
     else:
         yield Finding(GOOD, f"Propensities are known for {_all_of(1 - unknown, 'decision')}.")
-    if logged.low is None or logged.high is None:
-        return
+    if logged.low is None or logged.high is None or isinstance(report.action, Continuous):
+        return  # a density is neither rare nor certain
     rare = share_up_to(logged, math.log(RARE) - 1e-6)
     if rare > RARELY:
         yield Finding(

@@ -111,7 +111,7 @@ def rules(specs: Specs, window: Window, *, stepped: bool) -> tuple[Rule, ...]:
             *(_feature(feature) for feature in specs.observation),
             _action(specs.action),
             *(_metric(metric) for metric in specs.metrics),
-            _log_probability(),
+            _log_probability(specs.action),
             _mask(specs.action),
             _end(),
             _step_type() if stepped else (),
@@ -212,15 +212,21 @@ def _metric(metric: str) -> Iterator[Rule]:
     yield Rule("not_finite", "metric not finite", metric, _not_finite(value), value, "Replace NaN and infinity.")
 
 
-def _log_probability() -> Iterator[Rule]:
+def _log_probability(action: Action) -> Iterator[Rule]:
     value = F.col(v.LOG_PROBABILITY)
+    above = F.lit(False) if isinstance(action, Continuous) else value > 0
+    known = (
+        "density of the action, per unit of it: log the logarithm, or leave it NULL if there is none or it is unknown."
+        if isinstance(action, Continuous)
+        else "probability in (0, 1]: log the logarithm, or leave it NULL if unknown."
+    )
     yield Rule(
         "probability",
         "not a log-probability",
         v.LOG_PROBABILITY,
-        _not_finite(value) | (value > 0),
+        _not_finite(value) | above,
         value,
-        "It is the natural logarithm of a probability in (0, 1]: log the logarithm, or leave it NULL if unknown.",
+        f"It is the natural logarithm of a {known}",
     )
 
 

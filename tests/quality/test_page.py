@@ -145,6 +145,15 @@ def test_continuous_actions():
     page = text(report(profiles=profiles, action=Continuous([-9, -9], [9, 9], ["price", "delay"])))
     assert "action.price: half between" in page
     assert "action.delay: half between" in page
+    assert "Densities: always 0.04167" in page
+    assert "Propensities: always" not in page
+
+
+def test_densities_above_one():
+    profiles = {**shop(), v.LOG_PROBABILITY: number(np.repeat(np.log([5.0, 20.0]), ROWS // 2))}
+    profiles["action.share"] = number(np.full(ROWS, 0.05))
+    page = text(report(profiles=profiles, action=Continuous([0.0], [0.1], ["share"])))
+    assert "Densities: from 5 to 20" in page
 
 
 def test_multi_discrete_actions():

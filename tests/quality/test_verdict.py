@@ -10,7 +10,7 @@ import pytest
 from rlbake import vocabulary as v
 from rlbake.quality.report import Joined, QualityReport, Rejection
 from rlbake.quality.verdict import ATTENTION, GOOD, PROBLEM, findings, headline
-from rlbake.specs import Discrete, MultiDiscrete
+from rlbake.specs import Continuous, Discrete, MultiDiscrete
 from tests.quality.reports import HOURS, ROWS, empty, labels, messy, number, report, shop, window
 
 
@@ -109,6 +109,15 @@ def test_decisions_without_exploration():
     first = np.arange(ROWS) % 10
     assert says(propensities(np.where(first < 6, 1.0, 0.5)), "of the decisions were certain")
     assert not says(propensities(np.where(first < 4, 1.0, 0.5)), "were certain")
+
+
+def test_a_density_is_neither_rare_nor_certain():
+    for density in (0.001, 1.0, 9.0):
+        profiles = {**shop(), v.LOG_PROBABILITY: number(np.full(ROWS, np.log(density)))}
+        made = report(profiles=profiles, action=Continuous([0.0], [9.0], ["price"]))
+        assert says(made, "Propensities are known for every decision.")
+        assert not says(made, "propensities are below")
+        assert not says(made, "were certain")
 
 
 def test_actions_never_taken():

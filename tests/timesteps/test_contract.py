@@ -193,6 +193,18 @@ def test_continuous_actions(spark: SparkSession) -> None:
         assert "action out of bounds" in refusal(check(with_action(spark, wrong), action))
 
 
+@pytest.mark.parametrize(
+    ("logged", "rejected"), [("2.5", False), ("-9.0", False), ("'NaN'", True), ("'Infinity'", True)]
+)
+def test_a_density_may_exceed_one(spark: SparkSession, logged: str, rejected: bool) -> None:
+    priced = with_action(spark, "array(0.5)").withColumn("log_probability", F.expr(f"double({logged})"))
+    found = check(priced, Continuous([0.0], [1.0], ["price"]))
+    if rejected:
+        assert "natural logarithm of a density of the action, per unit of it" in refusal(found)
+    else:
+        assert stored(found)["log_probability"] == float(logged)
+
+
 def test_only_discrete_actions_have_masks(spark: SparkSession) -> None:
     frame = rows(spark, {}).withColumn("action", F.expr("array(0.5)"))
     assert "Only Discrete actions can be masked" in refusal(check(frame, Continuous([0], [1], ["price"])))
