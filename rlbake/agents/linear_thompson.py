@@ -109,12 +109,25 @@ class SampledHead(LinearHead):
 
     def _shares(self, context: tf.Tensor, mask: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
         """float64 [B, A]."""
+        return tf.cond(
+            temperature > 0, lambda: self._softened(context, mask, temperature), lambda: self._counted(context, mask)
+        )
+
+    def _counted(self, context: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        count, actions, _ = self.samples.shape
+        best = []
+        for some in blocks(count, actions):
+            values = tf.where(mask[:, None, :], projected(context, self.samples[some]), float("-inf"))
+            best.append(tf.argmax(values, axis=2, output_type=tf.int32))
+        preferring = tf.math.bincount(tf.concat(best, axis=1), minlength=actions, maxlength=actions, axis=-1)
+        return tf.cast(preferring, tf.float64) / count
+
+    def _softened(self, context: tf.Tensor, mask: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
         count, actions, _ = self.samples.shape
         total = tf.zeros_like(mask, tf.float64)
         for some in blocks(count, actions):
             values = projected(context, self.samples[some])
-            each = tf.reshape(values, [-1, actions])
             allowed = tf.repeat(mask, some.stop - some.start, axis=0)
-            preferred = distribution(each, allowed, tf.constant(True), temperature, 0.0)
-            total += tf.reduce_sum(tf.reshape(preferred, tf.shape(values)), axis=1)
+            each = distribution(tf.reshape(values, [-1, actions]), allowed, tf.constant(True), temperature, 0.0)
+            total += tf.reduce_sum(tf.reshape(each, tf.shape(values)), axis=1)
         return total / count
