@@ -8,6 +8,8 @@ with quietly():
     from rlbake.agents import (
         behavioral_cloning,
         categorical_dqn,
+        cql_sac,
+        ddpg,
         double_dqn,
         dqn,
         lin_ucb,
@@ -17,11 +19,15 @@ with quietly():
         ppo,
         rainbow,
         reinforce,
+        sac,
+        td3,
     )
 
 _MODULES = (
     behavioral_cloning,
     categorical_dqn,
+    cql_sac,
+    ddpg,
     double_dqn,
     dqn,
     lin_ucb,
@@ -31,6 +37,8 @@ _MODULES = (
     ppo,
     rainbow,
     reinforce,
+    sac,
+    td3,
 )
 
 AGENTS: dict[str, ModuleType] = {module.Config.name: module for module in _MODULES}
