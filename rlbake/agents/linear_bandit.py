@@ -104,6 +104,7 @@ class LinearModel:
                 self._agent.train(
                     as_trajectory(Rows(*(column[some] for column in rows))), None if weight is None else weight[some]
                 )
+            del rows, weight  # before the next ones are loaded
 
     def loss(self, rows: Rows) -> float:
         """Mean squared error."""

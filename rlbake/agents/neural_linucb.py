@@ -81,7 +81,9 @@ class NeuralLinUCB(NeuralBandit):
     def sum_up(self, parts: Iterable[Part]) -> None:
         self.model.forget()  # what other weights made of features
         encode = Encoder(self.averaged())
-        self.model.sum_up(Part(_encoded(part.rows, encode), part.weight) for part in parts)
+        for part in parts:
+            self.model.sum_up([Part(_encoded(part.rows, encode), part.weight)])
+            del part  # before the next one is loaded
         self._summed = True
 
     def loss(self, rows: Rows) -> float:

@@ -192,8 +192,10 @@ class OnDisk:
 
     def parts(self) -> Iterator[Part]:
         for shard in self._shards:
-            rows = to_rows(partial(self._joined, (shard,)))
-            yield Part(rows, tf.constant(self._joined((shard,), WEIGHT)) if self._weighted else None)
+            yield Part(
+                to_rows(partial(self._joined, (shard,))),
+                tf.constant(self._joined((shard,), WEIGHT)) if self._weighted else None,
+            )
 
     def state(self) -> dict[str, np.ndarray]:
         if not self._prioritisation:
