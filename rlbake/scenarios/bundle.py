@@ -86,7 +86,6 @@ class Bundle(Scenario):
     metrics = (REVENUE, PURCHASE)
     reward = {REVENUE: 1.0}
     gamma = 0.0  # nothing that is shown changes anything about the next visit
-    gate = {"primary": "simulated"}  # only Discrete actions can be evaluated off-policy yet
 
     units = 5_000  # 50,000 decisions a day: some 2,000 for each combination
     warm_up = 2  # whether somebody buys is a toss

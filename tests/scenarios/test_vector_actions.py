@@ -45,10 +45,12 @@ class VectorContract(ApplicationContract):
         return simulated(self.scenario(), tmp_path_factory.mktemp("tables")).tables
 
 
+@pytest.mark.slow
 class TestOfferPrice(VectorContract):
     scenario = OfferPrice
 
 
+@pytest.mark.slow
 class TestBundle(VectorContract):
     scenario = Bundle
 
