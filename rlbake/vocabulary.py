@@ -22,7 +22,7 @@ ACTION = "action"  # by spec: int, array<int> or array<float>; NULL on a final o
 NEXT_ACTION = "next_action"  # same type; NULL at an end
 ACTION_MASK = "action_mask"  # array<boolean>: allowed actions; NULL = all
 NEXT_ACTION_MASK = "next_action_mask"  # array<boolean>; NULL = all
-LOG_PROBABILITY = "log_probability"  # float: of the logged action when logged, its density if Continuous; NULL = unknown
+LOG_PROBABILITY = "log_probability"  # float: of the logged action when logged; density if Continuous; NULL = unknown
 METRICS = "metrics"  # struct<metric: float>: outcomes attributed to this decision
 REWARD = "reward"  # double: sum of metrics weighted by the application's reward
 DISCOUNT = "discount"  # float: 0 if terminated, else 1; the agent's gamma multiplies it

@@ -202,6 +202,7 @@ def test_a_random_day_is_enough_to_learn_from():
 # --- through Spark -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_day_becomes_transitions_with_both_choices(spark, bundle, built):
     bundle.simulate(FIRST, RANDOM, 200, seed=0)
     outcome = built(bundle, FIRST)
