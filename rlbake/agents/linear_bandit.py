@@ -22,7 +22,7 @@ from rlbake.quiet import tensorflow as tf
 UNREAD_BY_SUMS = (*UNREAD, "steps", "batch_size", "overfit")
 """What is not read where all rows are summed up, without a gradient step."""
 
-_AT_ONCE = 50_000  # rows that are summed up together
+_AT_ONCE = 5_000  # rows that are summed up together
 _WIDE = 1024  # numbers per row of a batch that are looked at together; memory of 64 MB for 8,000 rows
 
 Encode = Callable[[tf.Tensor], tf.Tensor]

@@ -54,6 +54,7 @@ _FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a train
 _PROBE = 2048  # rows, from all over, on which losses are reported along the way
 _COMPRESSED = 100_000  # rows, from all over, that an autoencoder learns from
 _VALUED = 512  # rows, from all over, on which the mean value is
+_SUMMED = 10  # rows per step of a chunk: summing rows up takes as much memory as drawing such batches
 _RUNAWAY = 10.0  # values this many times beyond the largest possible return have diverged
 
 
@@ -150,7 +151,8 @@ def fit(
                 on_chunk(partial(_moment, first + steps, learner, replay))
         if learner.sums:
             learner.sum_up(replay.parts())
-            metrics |= {LOSS: learner.loss(known), STEPS: taken, **compression, **_seen(learner, valued, unseen)}
+            now = {LOSS: learner.loss(known), STEPS: taken, **compression, **_seen(learner, valued, unseen)}
+            metrics = metrics | now
             if on_metrics:
                 on_metrics(taken, metrics)
         variables, head = learner.variables() | _of(encoder), learner.head()
@@ -271,7 +273,7 @@ def _replay(
             Path(folder),
             limit=training.memory,
             steps=config.steps,
-            batch_size=config.batch_size,
+            batch_size=_SUMMED if "batch_size" in AGENTS[config.agent.name].FACTS.unread else config.batch_size,
             seed=seed,
             prioritisation=prioritisation(config.agent),
         )
