@@ -7,8 +7,9 @@ that of its age. Its loss is multiplied by
 
     (P(i) / wᵢ)^-β
 
-over the largest such factor of what is drawn at once. At β = 1 that gives the gradient of the rows drawn by w
-alone, up to the factor.
+over the mean such factor of what is drawn at once, so that at β = 1 the expected gradient is that of rows drawn by w
+alone. (The paper divides by the largest. That makes gradients smaller by as much as errors differ, and Adam, which
+remembers how large they used to be, all but stops learning.)
 """
 
 from __future__ import annotations
@@ -70,14 +71,14 @@ def priority(errors: tf.Tensor, exponent: tf.Tensor) -> tf.Tensor:
 
 
 def importance(priority: tf.Tensor, correction: tf.Tensor) -> tf.Tensor:
-    """Factors of the losses of what is drawn at once, float32 of the shape of its pᵅ, the largest 1.
+    """Factors of the losses of what is drawn at once, float32 of the shape of its pᵅ; their mean is 1.
 
     Args:
         priority: pᵅ of what is drawn, float64.
         correction: β, float64 scalar.
     """
     factor = priority**-correction
-    return tf.cast(factor / tf.reduce_max(factor), tf.float32)
+    return tf.cast(factor / tf.reduce_mean(factor), tf.float32)
 
 
 def refreshed(errors: tf.Tensor, drawn: tf.Tensor, found: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -29,13 +29,13 @@ def columns(first: int, rows: int, weighted: bool = False) -> dict[str, np.ndarr
     return made | ({WEIGHT: 1.0 + number % 3} if weighted else {})
 
 
-def on_disk(folder, sizes, rows_at_once, steps, *, seed=0, weighted=False) -> OnDisk:
-    each = EACH + (8 if weighted else 0)
+def on_disk(folder, sizes, rows_at_once, steps, *, seed=0, weighted=False, prioritisation=None) -> OnDisk:
+    each = EACH + (8 if weighted else 0) + (4 if prioritisation else 0)
     drawn = 2 * CHUNK * BATCH * each
     starts = np.cumsum([0, *sizes])
     parts = (columns(first, rows, weighted) for first, rows in zip(starts[:-1], sizes, strict=True))
-    limit = 2 * (drawn + 2 * rows_at_once * each)
-    return OnDisk(parts, folder, limit=limit, steps=steps, batch_size=BATCH, seed=seed)
+    limit = 2 * (drawn + rows_at_once * (2 * each + (24 if prioritisation else 0)))
+    return OnDisk(parts, folder, limit=limit, steps=steps, batch_size=BATCH, seed=seed, prioritisation=prioritisation)
 
 
 def drawn_shares(replay: OnDisk, rows: int, steps: int) -> np.ndarray:
