@@ -22,7 +22,8 @@ from rlbake.quiet import tensorflow as tf
 UNREAD_BY_SUMS = (*UNREAD, "steps", "batch_size", "overfit")
 """What is not read where all rows are summed up, without a gradient step."""
 
-_AT_ONCE = 5_000  # rows that are summed up together
+_AT_ONCE = 5_000  # rows that are summed up together, at least: it takes a fifth of a CPU second, however few
+_PIECES = 20  # of what is in memory already, at most: each takes a few times its own memory
 _WIDE = 1024  # numbers per row of a batch that are looked at together; memory of 64 MB for 8,000 rows
 
 Encode = Callable[[tf.Tensor], tf.Tensor]
@@ -228,4 +229,5 @@ def projected(context: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _pieces(rows: int) -> Iterator[slice]:
-    return (slice(start, start + _AT_ONCE) for start in range(0, rows, _AT_ONCE))
+    step = max(_AT_ONCE, -(-rows // _PIECES))
+    return (slice(start, start + step) for start in range(0, rows, step))
