@@ -138,7 +138,7 @@ def on_spark(spark: SparkSession, path: Path, folder: Path) -> dict[str, float]:
     with own_peak() as own, measured() as used:
         found = evaluate_on_spark(
             trajectories, policies={"agent": policy}, values={"agent": values}, estimators=made, sequential=False,
-            observation=OBSERVATION, reward=REWARD, units=UNITS,
+            observation=OBSERVATION, action=ACTION, reward=REWARD, units=UNITS,
         )["agent"]  # fmt: skip
     totals = {name: float(made[name].value(sums.sum(axis=0))) for name, sums in found.components.items()}
     return {**used, **own, "rows": found.moments.decisions, "dr": totals["dr"]}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rlbake import vocabulary as v
+from rlbake.agents import AGENTS
 from rlbake.agents.config import TrainConfig
 from rlbake.agents.training import fit
 from rlbake.dataset.split import hashes
@@ -27,7 +28,7 @@ from rlbake.features.profile import Profiles
 from rlbake.policies.behaviour import RulesPolicy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.quiet import tensorflow as tf
-from rlbake.specs import Discrete, Feature
+from rlbake.specs import Discrete, Feature, MultiDiscrete
 from rlbake.world import Observations
 
 MAX_UNITS = 10_000
@@ -63,18 +64,18 @@ def saved(name: str, directory: str | Path, *, temperature: float = 0.0) -> Cand
     return Candidate(name, SavedPolicy(directory, name, explore=True, temperature=temperature).probabilities)
 
 
-def ruled(rules: Callable[[Observations], np.ndarray], action: Discrete) -> Candidate:
+def ruled(rules: Callable[[Observations], np.ndarray], action: Discrete | MultiDiscrete) -> Candidate:
     """An application's rules, which do one thing with probability 1.
 
     Args:
-        rules: observations → action indices, integers [B].
-        action: what they decide on.
+        rules: observations → action indices, integers [B]; of several sets [B, n], one column per set.
+        action: what they decide on; of several sets, A counts all combinations.
     """
-    policy = RulesPolicy(rules, action)
+    policy, actions = RulesPolicy(rules, action), len(action.joint())
 
     def probabilities(observations: Observations, mask: np.ndarray | None) -> np.ndarray:
         rows = len(next(iter(observations.values())))
-        return np.eye(len(action))[policy.decide(observations, np.zeros(rows), mask).action]
+        return np.eye(actions)[action.flat(policy.decide(observations, np.zeros(rows), mask).action)]
 
     return Candidate(RULES, probabilities)
 
@@ -131,7 +132,8 @@ def bandit(
     profiles: Profiles | None = None,
     temperature: float = 0.0,
 ) -> Candidate | None:
-    """The same kind of agent, but one that looks no step ahead; None where the agent itself does not.
+    """The same kind of agent, but one that looks no step ahead; None where the agent itself does not, or where it
+    would learn from nobody's decisions but its own.
 
     Args:
         training: one-step rows, with whatever discount.
@@ -146,7 +148,8 @@ def bandit(
         DataError: there are fewer rows than one batch.
         RlbakeError: the training diverged.
     """
-    if config.gamma == 0:
+    facts = AGENTS[config.agent.name].FACTS
+    if config.gamma == 0 or not facts.foresight or facts.on_policy:
         return None
     shortsighted = replace(training, discount=np.zeros(len(training)))
     away = hashes(training.env_id) // 2**32 % _HELD_OUT == 0

@@ -26,11 +26,16 @@ from rlbake.period.features import drift_metrics, known_profiles
 from rlbake.period.off_policy_on_spark import off_policy_on_spark
 from rlbake.period.period import Period
 from rlbake.registry.versions import ResolvedModel, policy_dir
-from rlbake.specs import Discrete
+from rlbake.specs import Continuous, Discrete, MultiDiscrete
 
 _logger = logging.getLogger(__name__)
 
 MOST_LEARNED_FROM = 1_000_000  # rows that value models and clones are fitted on
+
+NUMBERS = (
+    "Continuous actions are not evaluated from logs, only Discrete and MultiDiscrete ones. A simulated world can tell "
+    "(the application's `world()`, with `primary: simulated` in the gate)."
+)
 
 
 @dataclass
@@ -71,49 +76,52 @@ def off_policy(
         DataError: the trajectories are not as the application describes them.
         NotFoundError: a model's files are gone.
     """
-    application = period.application
+    application, action = period.application, period.application.action
     share = min(_held_out(known) for known in (model, champion) if known is not None)
-    if not isinstance(application.action, Discrete):
-        kind = type(application.action).__name__
-        return OffPolicy(refusals=(f"only Discrete actions can be evaluated off-policy yet, not {kind}.",))
-    if not share:
-        return OffPolicy(refusals=("no environment was held out of training: train with holdout=0.1 or more.",))
-    budget = _config(model).memory
     profiles = known_profiles(period, snapshot)
+    drift = _drift(period, profiles) if champion else None
+    if isinstance(action, Continuous):
+        return OffPolicy(drift=drift, refusals=(NUMBERS,))
+    if not share:
+        refusal = "no environment was held out of training: train with holdout=0.1 or more."
+        return OffPolicy(drift=drift, refusals=(refusal,))
+    budget = _config(model).memory
     with read(snapshot, _reading(application), holdout=share, budget=budget) as (training, holdout):
         if not len(holdout):
-            return OffPolicy(refusals=(f"none of the environments held out ({share:.0%}) is in these windows.",))
+            refusal = f"none of the environments held out ({share:.0%}) is in these windows."
+            return OffPolicy(drift=drift, refusals=(refusal,))
         learned = _sample(training)
         held = holdout if isinstance(holdout, Transitions) else None
     if held is None:
         _logger.info("They are evaluated on Spark: the model, the champion and the logs, but nobody else.")
         models = {AGENT: model} | ({CHAMPION: champion} if champion else {})
         known = off_policy_on_spark(period, snapshot, models, learned, share=share, primary=primary, profiles=profiles)
-        return OffPolicy(**known, drift=_drift(period, profiles) if champion else None)
-    logging = logging_policy(held, observation=application.observation, action=application.action, seed=period.seed)
-    everybody, fixed = _candidates(period, model, champion, learned, profiles)
+        return OffPolicy(**known, drift=drift)
+    joint = action.joint()  # of several sets, every combination is one action
+    logging = logging_policy(held, observation=application.observation, action=joint, seed=period.seed)
+    everybody, fixed = _candidates(period, model, champion, learned, profiles, action)
     found = compare(
         learned,
         held,
         everybody,
         propensity=logging.probability,
         observation=application.observation,
-        action=application.action,
+        action=joint,
         metrics=application.metrics,
         segments=application.segments,
         primary=primary,
         profiles=profiles,
         seed=period.seed,
     )
-    changed = _changed(held, everybody, len(application.action))
+    changed = _changed(held, everybody, len(joint))
     return OffPolicy(
         decisions=len(held),
         **vars(found),
-        propensities=diagnosed(logging, held, application.action),
+        propensities=diagnosed(logging, held, joint),
         fixed_action=fixed,
         flips=changed.flips if changed else None,
         kl=changed.kl if changed else None,
-        drift=_drift(period, profiles) if champion else None,
+        drift=drift,
     )
 
 
@@ -151,23 +159,21 @@ def _candidates(
     champion: ResolvedModel | None,
     training: Transitions,
     profiles: Profiles | None,
+    action: Discrete | MultiDiscrete,
 ) -> tuple[list[Candidate], str]:
     """Who is compared, the model first; and the name of the best fixed action."""
     application, seed = period.application, period.seed
-    observation, action = application.observation, application.action
-    assert isinstance(action, Discrete)
+    observation, joint = application.observation, action.joint()
     known = {AGENT: model} | ({CHAMPION: champion} if champion else {})
     everybody = [saved(name, policy_dir(of)) for name, of in known.items()]
     if type(application).rules is not Application.rules:
         everybody.append(ruled(application.rules, action))
-    tried = logging_policy(training, observation=observation, action=action, seed=seed)
-    fixed, name = best_fixed_action(training, tried.probability, action)
-    everybody += [fixed, behavior_clone(training, observation=observation, action=action, seed=seed)]
+    tried = logging_policy(training, observation=observation, action=joint, seed=seed)
+    fixed, name = best_fixed_action(training, tried.probability, joint)
+    everybody += [fixed, behavior_clone(training, observation=observation, action=joint, seed=seed)]
     if application.gamma:
         _logger.info("Training the same agent without foresight, to compare with.")
-    shortsighted = bandit(
-        training, _config(model), observation=observation, action=action, seed=seed, profiles=profiles
-    )
+    shortsighted = bandit(training, _config(model), observation=observation, action=joint, seed=seed, profiles=profiles)
     return [*everybody, *([shortsighted] if shortsighted else [])], name
 
 

@@ -26,7 +26,7 @@ from rlbake.scoring.evaluation import Sums, evaluate_on_spark, longest_episode, 
 from rlbake.scoring.holdout import only_held_out
 from rlbake.scoring.shipment import pack
 from rlbake.scoring.worker import Policy
-from rlbake.specs import Discrete
+from rlbake.specs import Continuous, Discrete, MultiDiscrete
 from rlbake.warehouse.session import spark_session
 from rlbake.warehouse.table import Table
 
@@ -55,7 +55,7 @@ def off_policy_on_spark(
     """
     application = period.application
     action = application.action
-    assert isinstance(action, Discrete)
+    assert not isinstance(action, Continuous)  # `off_policy` has refused them
     table = Table(snapshot.uri)
     held = only_held_out(table.read(spark_session(), snapshot.version, list(snapshot.windows)), share)
     sequential = bool(application.gamma)
@@ -75,6 +75,7 @@ def off_policy_on_spark(
             estimators=estimators,
             sequential=sequential,
             observation=application.observation,
+            action=action,
             reward=reward,
         )
 
@@ -134,7 +135,7 @@ def _values(
     period: Period,
     models: Mapping[str, ResolvedModel],
     training: Transitions,
-    action: Discrete,
+    action: Discrete | MultiDiscrete,
     profiles: Profiles | None,
 ) -> dict[str, Policy]:
     """A model of each policy's values; one serves all where no step looks ahead."""

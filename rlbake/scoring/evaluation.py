@@ -28,9 +28,10 @@ from rlbake.evaluation.q_model import QModel
 from rlbake.evaluation.rows import Rows
 from rlbake.evaluation.support import WeightMoments
 from rlbake.scoring import evaluation_worker as job
-from rlbake.scoring import worker
+from rlbake.scoring import joint, worker
+from rlbake.scoring.masks import never_null
 from rlbake.scoring.shipment import pack_model
-from rlbake.specs import Discrete, Feature
+from rlbake.specs import Discrete, Feature, MultiDiscrete
 
 for shipped in (worker, job, rlbake.evaluation, rlbake.dataset.nstep):
     cloudpickle.register_pickle_by_value(shipped)  # executors have no rlbake
@@ -52,7 +53,7 @@ class Sums:
     moments: WeightMoments
 
 
-def pack_values(model: QModel, *, observation: Sequence[Feature], action: Discrete) -> worker.Policy:
+def pack_values(model: QModel, *, observation: Sequence[Feature], action: Discrete | MultiDiscrete) -> worker.Policy:
     """A model of action values on its way to the executors, for environments that it has not seen.
 
     Raises:
@@ -61,7 +62,7 @@ def pack_values(model: QModel, *, observation: Sequence[Feature], action: Discre
     with tempfile.TemporaryDirectory() as folder:
         model.export(Path(folder) / "values")
         read = model.preprocessing.observation
-        return pack_model(Path(folder) / "values", read, observation=observation, actions=len(action))
+        return pack_model(Path(folder) / "values", read, observation=observation, actions=len(action.joint()))
 
 
 def evaluate_on_spark(
@@ -72,6 +73,7 @@ def evaluate_on_spark(
     estimators: Mapping[str, Estimator],
     sequential: bool,
     observation: Sequence[Feature],
+    action: Discrete | MultiDiscrete,
     reward: Mapping[str, float],
     units: int = MAX_UNITS,
 ) -> dict[str, Sums]:
@@ -87,6 +89,7 @@ def evaluate_on_spark(
         estimators: by name; of episodes with a horizon of at least `longest_episode`.
         sequential: whether they are of episodes, which count as far as they were logged.
         observation: the application's features, in the order for which the policies were packed.
+        action: the application's; of several sets, the policies choose among all combinations.
         reward: weight by metric; NULL metrics are an error.
         units: groups of environments that intervals take for independent.
 
@@ -98,7 +101,7 @@ def evaluate_on_spark(
         job.Question(policy, values.get(name), tuple(estimators.values()), sequential)
         for name, policy in policies.items()
     ]
-    columns = _columns(observation, reward, units)
+    columns = _columns(observation, action, reward, units)
     if sequential:
         columns |= _order()
     flat = trajectories.select(*(column.alias(name) for name, column in columns.items()))
@@ -126,15 +129,17 @@ def _of_decisions(rows: DataFrame, questions: Sequence[job.Question]) -> DataFra
     return parts.repartition(job.UNIT).mapInArrow(job.added, _SCHEMA)
 
 
-def _columns(observation: Sequence[Feature], reward: Mapping[str, float], units: int) -> dict[str, Column]:
+def _columns(
+    observation: Sequence[Feature], action: Discrete | MultiDiscrete, reward: Mapping[str, float], units: int
+) -> dict[str, Column]:
     """Of the decisions, in the worker's own names; what is flat crosses to Python cheaply."""
     weighed = [F.lit(weight).cast("float") * F.col(v.METRICS)[metric] for metric, weight in reward.items()]
     return {
         job.UNIT: F.pmod(F.xxhash64(v.ENV_ID), F.lit(units)).cast("long"),
-        job.ACTION: F.col(v.ACTION),
+        job.ACTION: joint.flat(F.col(v.ACTION), action),
         job.REWARD: sum((term.cast("double") for term in weighed), F.lit(0.0)),  # in single precision, as in memory
         job.LOG_PROBABILITY: F.col(v.LOG_PROBABILITY),
-        job.MASK: _mask(v.ACTION_MASK),
+        job.MASK: never_null(v.ACTION_MASK),
         **{worker.FEATURE.format(n): F.col(v.OBSERVATION)[f.name] for n, f in enumerate(observation)},
     }
 
@@ -147,11 +152,6 @@ def _order() -> dict[str, Column]:
         job.NEXT_TIMESTAMP: F.coalesce(F.unix_micros(v.NEXT_TIMESTAMP), F.lit(_NEVER)),
         job.ENDED: F.col(v.END) != v.NOT_ENDED,
     }
-
-
-def _mask(name: str) -> Column:
-    """Empty where everything is allowed: Spark takes ten times as long to hand lists to Python that are mostly NULL."""
-    return F.coalesce(F.col(name), F.expr("cast(array() as array<boolean>)"))
 
 
 def _gathered(

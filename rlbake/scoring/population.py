@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
 from rlbake.errors import DataError, failed_check
-from rlbake.specs import Action, Feature
+from rlbake.specs import Action, Continuous, Discrete, Feature, MultiDiscrete
 from rlbake.timesteps import contract
 from rlbake.timesteps.columns import OPTIONAL
 
+_STORED = {Discrete: "int", MultiDiscrete: "array<int>", Continuous: "array<float>"}
 _ROWS, _BROKEN, _REPEATED = "rows", "broken", "repeated"
 
 
@@ -39,7 +40,7 @@ def checked(
         raise DataError(f"population: it has two columns named {twice[0]!r}. Keep one.")
     if set(wanted) <= set(population.columns):
         population = population.select(*wanted)
-    undecided = _undecided(population, window)
+    undecided = _undecided(population, action, window)
     lazily = contract.checked(
         undecided, keys=keys, observation=observation, action=action, metrics=(), window=window, what="population"
     )
@@ -51,9 +52,10 @@ def checked(
         population.unpersist()
 
 
-def _undecided(population: DataFrame, window: Window) -> DataFrame:
+def _undecided(population: DataFrame, action: Action, window: Window) -> DataFrame:
     reserved = {v.TIMESTAMP, v.ACTION, *OPTIONAL} - {v.ACTION_MASK}
-    return population.drop(*reserved).withColumns({v.TIMESTAMP: F.lit(window.start), v.ACTION: F.lit(None).cast("int")})
+    nothing = F.lit(None).cast(_STORED[type(action)])
+    return population.drop(*reserved).withColumns({v.TIMESTAMP: F.lit(window.start), v.ACTION: nothing})
 
 
 def _judge(population: contract.Checked, keys: Sequence[str], window: Window) -> None:

@@ -16,10 +16,11 @@ from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
 from rlbake.errors import DataError, SpecError
-from rlbake.scoring import worker
+from rlbake.scoring import joint, worker
+from rlbake.scoring.masks import never_null
 from rlbake.scoring.population import checked
 from rlbake.scoring.shipment import pack
-from rlbake.specs import Action, Discrete, Feature, Number, to_json
+from rlbake.specs import Action, Continuous, Feature, Number, to_json
 from rlbake.timesteps import columns
 from rlbake.timesteps.env_id import env_id
 from rlbake.warehouse.table import Commit, Table
@@ -37,7 +38,10 @@ SCORED = (
     v.POLICY_VERSION,
     v.DECISION_ID,
 )
-"""Columns of the table `scores`, which follow the key columns; `ds` is the last."""
+"""Columns of the table `scores`, which follow the key columns; `ds` is the last.
+
+The types of the two that say what was decided are the action's: see `rlbake.vocabulary`.
+"""
 
 _KEY, _ROWS, _REFUSED = "key_{}", "_rows", "_refused"
 
@@ -80,21 +84,21 @@ def score(
         policy_version: who decides, as logged.
         window: the window of the table that is replaced; the decisions' timestamp is its end.
         explore: draw from the policy's exploring distribution instead of acting greedily.
-        temperature: of its softmax, in the unit of the action values; 0 for greedy.
+        temperature: of its softmax, in the unit of the action values, 0 for greedy; of Continuous actions the
+            factor of their distribution's width, 0 for as it is.
         seed: of the noise that actions are drawn with.
         run_id: MLflow run that scores.
 
     Raises:
         DataError: the population is empty or breaks the contract, or the policy has no finite
             values for some of it.
-        SpecError: the policy is for other features or actions, the actions are not Discrete, or a
-            key has the name of one of the table's own columns.
+        SpecError: the policy is for other features or actions, or a key has the name of one of the table's
+            own columns.
         NotFoundError: there is no policy in the folder.
         ConfigError: the temperature is negative or not finite.
         StorageError: the table cannot be written to.
     """
     policy = pack(policy_dir, observation=observation, action=action, explore=explore, temperature=temperature)
-    assert isinstance(action, Discrete)  # pack refuses others
     taken = [key for key in keys if key in (*SCORED, v.DS)]
     if taken:
         raise SpecError(f"key {taken[0]!r}: scores have a column of this name. Rename the key.")
@@ -110,7 +114,7 @@ def score(
             seed=seed,
         )
         refused = Observation()
-        observed = rows.observe(refused, F.count_if(F.col(v.ACTION_INDEX).isNull()).alias(_REFUSED))
+        observed = rows.observe(refused, F.count_if(F.col(v.ACTION).isNull()).alias(_REFUSED))
         commit = output.replace_window(
             observed,
             window.ds,
@@ -151,7 +155,7 @@ def decide(
     *,
     keys: Sequence[str],
     observation: Sequence[Feature],
-    action: Discrete,
+    action: Action,
     policy: worker.Policy,
     policy_version: str,
     window: Window,
@@ -163,9 +167,8 @@ def decide(
     named = decided.select(
         *(F.col(_KEY.format(n)).alias(key) for n, key in enumerate(keys)),
         observed.alias(v.OBSERVATION),
-        columns.optional(decided, v.ACTION_MASK, "array<boolean>").alias(v.ACTION_MASK),
-        F.element_at(F.array(*map(F.lit, action.names)), F.col(worker.ACTION_INDEX) + 1).alias(v.ACTION),
-        F.col(worker.ACTION_INDEX).alias(v.ACTION_INDEX),
+        _mask(decided).alias(v.ACTION_MASK),
+        *_chosen(action, policy),
         F.col(worker.LOG_PROBABILITY).alias(v.LOG_PROBABILITY),
         F.lit(window.end).alias(v.TIMESTAMP),
         F.lit(policy_version).alias(v.POLICY_VERSION),
@@ -174,6 +177,22 @@ def decide(
         {v.ENV_ID: env_id(keys), v.DECISION_ID: decision_id(keys, window, policy_version)},
     )
     return identified.select(*keys, *SCORED)
+
+
+def _chosen(action: Action, policy: worker.Policy) -> list[Column]:
+    """What was decided: `action` and `action_index`, NULL where the policy refused."""
+    decided = [F.col(name) for name in worker.decision(policy)]
+    if isinstance(action, Continuous):
+        numbers = F.when(decided[0].isNotNull(), F.array(*decided))
+        return [numbers.alias(v.ACTION), F.lit(None).cast("int").alias(v.ACTION_INDEX)]
+    return [joint.names(decided[0], action).alias(v.ACTION), joint.indices(decided[0], action).alias(v.ACTION_INDEX)]
+
+
+def _mask(decided: DataFrame) -> Column:
+    """As it was given, NULL where it was."""
+    if worker.ACTION_MASK not in decided.columns:
+        return F.lit(None).cast("array<boolean>")
+    return F.when(F.size(worker.ACTION_MASK) > 0, F.col(worker.ACTION_MASK))
 
 
 def noise(keys: Sequence[str], window: Window, seed: int) -> Column:
@@ -200,9 +219,11 @@ def _in_worker(
     flat = population.select(
         *(F.col(f"`{key}`").alias(_KEY.format(n)) for n, key in enumerate(keys)),
         *(seen.getField(f.name).alias(worker.FEATURE.format(n)) for n, f in enumerate(observation)),
-        *([F.col(v.ACTION_MASK).alias(worker.ACTION_MASK)] if v.ACTION_MASK in population.columns else []),
+        *([never_null(v.ACTION_MASK).alias(worker.ACTION_MASK)] if v.ACTION_MASK in population.columns else []),
         noise.alias(worker.NOISE),
     )
     kept = [field for field in flat.schema.fields if field.name != worker.NOISE]
-    decided = [StructField(worker.ACTION_INDEX, IntegerType()), StructField(worker.LOG_PROBABILITY, FloatType())]
-    return flat.mapInArrow(worker.decider(policy), StructType([*kept, *decided]))
+    type_ = FloatType() if policy.numbers else IntegerType()
+    decided = [StructField(name, type_) for name in worker.decision(policy)]
+    returned = StructType([*kept, *decided, StructField(worker.LOG_PROBABILITY, FloatType())])
+    return flat.mapInArrow(worker.decider(policy), returned)

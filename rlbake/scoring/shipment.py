@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rlbake.errors import ConfigError, NotFoundError, SpecError
 from rlbake.scoring.worker import Policy
-from rlbake.specs import Action, Discrete, Feature, from_json
+from rlbake.specs import Action, Continuous, Discrete, Feature, from_json
 
 DESCRIPTION, SAVED_MODEL = "policy.json", "saved_model"
 
@@ -24,18 +24,19 @@ def pack(
     """The policy in a folder that `policies.export.export_policy` wrote.
 
     It may read fewer features than the application has now, but none that the application lacks,
-    and it must choose among the application's actions.
+    and it must decide on just the application's actions.
 
     Args:
         directory: holds `saved_model/` and `policy.json`.
         observation: the application's features, in the order of the worker's columns.
         action: the application's actions.
         explore: draw from the exploring distribution instead of acting greedily.
-        temperature: of its softmax, in the unit of the action values; 0 for greedy.
+        temperature: of its softmax, in the unit of the action values, 0 for greedy; of Continuous actions the
+            factor of their distribution's width, 0 for as it is.
 
     Raises:
         NotFoundError: there is no policy in the folder.
-        SpecError: the policy is for other features or actions, or for actions that are not Discrete.
+        SpecError: the policy is for other features or actions.
         ConfigError: the temperature is negative or not finite.
     """
     if not (math.isfinite(temperature) and temperature >= 0):
@@ -44,10 +45,11 @@ def pack(
     if not (root / DESCRIPTION).is_file() or not (root / SAVED_MODEL).is_dir():
         raise NotFoundError(f"there is no policy in {root}: it needs {DESCRIPTION} and {SAVED_MODEL}/.")
     description = json.loads((root / DESCRIPTION).read_text())
-    actions = _same_actions(from_json(description["action"]), action)
+    _refuse_others(from_json(description["action"]), action)
+    actions, numbers = (0, len(action.names)) if isinstance(action, Continuous) else (len(action.joint()), 0)
     read = [from_json(feature) for feature in description["observation"]]
     model = pack_model(root / SAVED_MODEL, read, observation=observation, actions=actions)
-    return replace(model, explore=explore, temperature=temperature)
+    return replace(model, numbers=numbers, explore=explore, temperature=temperature)
 
 
 def pack_model(
@@ -59,25 +61,31 @@ def pack_model(
         saved_model: its folder.
         features: those that it reads.
         observation: the application's features, in the order of the worker's columns.
-        actions: how many there are.
+        actions: how many there are; of several sets, all combinations.
 
     Raises:
         SpecError: the model reads features that the application does not have.
     """
-    archive, inputs = _zipped(Path(saved_model)), _inputs(features, observation)
-    return Policy(archive, hashlib.sha256(archive).hexdigest(), inputs, actions, explore=False, temperature=0.0)
+    archive = _zipped(Path(saved_model))
+    digest, inputs = hashlib.sha256(archive).hexdigest(), _inputs(features, observation)
+    return Policy(archive, digest, inputs, actions, numbers=0, explore=False, temperature=0.0)
 
 
-def _same_actions(trained: Action, action: Action) -> int:
-    if not isinstance(action, Discrete):
-        raise SpecError(f"only Discrete actions can be scored, not {type(action).__name__}.")
-    if not isinstance(trained, Discrete) or trained.names != action.names:
-        chosen = _listed(trained.names) if isinstance(trained, Discrete) else type(trained).__name__
+def _refuse_others(trained: Action, action: Action) -> None:
+    if trained != action:
         raise SpecError(
-            f"the policy chooses among other actions than the application's: {chosen} instead of "
-            f"{_listed(action.names)}. Train a model on the actions as they are now."
+            f"the policy decides on other actions than the application's: {_said(trained)} instead of {_said(action)}. "
+            "Train a model on the actions as they are now."
         )
-    return len(action)
+
+
+def _said(action: Action) -> str:
+    if isinstance(action, Discrete):
+        return _listed(action.names)
+    if isinstance(action, Continuous):
+        ranges = zip(action.names, action.low, action.high, strict=True)
+        return _listed([f"{name} in [{low:g}, {high:g}]" for name, low, high in ranges])
+    return _listed([f"{name} ({_listed(names)})" for name, names in action.sets])
 
 
 def _inputs(trained: Sequence[Feature], observation: Sequence[Feature]) -> tuple[tuple[str, str, int, bool], ...]:

@@ -28,6 +28,7 @@ CHUNK = 5120
 FEATURE = "feature_{}"
 ACTION_MASK, NOISE = "action_mask", "noise"
 ACTION_INDEX, LOG_PROBABILITY = "action_index", "log_probability"
+ACTION, NUMBER = "action", "number_{}"
 
 _LOADED = "rlbake_loaded_policies"
 _MOST_LOADED = 32
@@ -42,15 +43,18 @@ class Policy:
         digest: names the archive's content.
         features: name, kind ("Number", "Binary" or "Category"), column number of each one it reads,
             and whether it may be missing.
-        actions: number of actions.
+        actions: number of actions, or of their combinations; 0 where it decides on numbers.
+        numbers: how many it decides on; 0 where it chooses among actions.
         explore: whether it explores.
-        temperature: of the softmax over values, 0 for greedy.
+        temperature: of the softmax over values, 0 for greedy; of numbers the factor of their distribution's
+            width, 0 for as it is.
     """
 
     archive: bytes
     digest: str
     features: tuple[tuple[str, str, int, bool], ...]
     actions: int
+    numbers: int
     explore: bool
     temperature: float
 
@@ -59,25 +63,36 @@ def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.
     """A function for `mapInArrow` that appends the decision and drops the noise it was made with.
 
     Reads the features (float32, boolean or string, NULL only where they may be missing), the noise
-    (float64) and the mask (lists of booleans, NULL = all allowed) where there is one; passes
+    (float64) and the mask (lists of booleans, NULL or empty = all allowed) where there is one; passes
     everything else through.
-    The decision is NULL where the policy's graph refused the row or one next to it.
+    The decision is an index, or one column for each number, and NULL where the policy's graph refused the
+    row or one next to it. The log-probability is NULL where numbers have no density, too.
     """
+    added = [*decision(policy), LOG_PROBABILITY]
 
     def decided(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             kept = [name for name in batch.schema.names if name != NOISE]
             yield pa.RecordBatch.from_arrays(
-                [*(batch.column(name) for name in kept), *_decisions(policy, batch)],
-                names=[*kept, ACTION_INDEX, LOG_PROBABILITY],
+                [*(batch.column(name) for name in kept), *_decisions(policy, batch)], names=[*kept, *added]
             )
 
     return decided
 
 
-def _decisions(policy: Policy, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-    found, refused = outputs(policy, batch, (ACTION_INDEX, LOG_PROBABILITY))
-    return tuple(pa.array(values, mask=refused) for values in found)
+def decision(policy: Policy) -> list[str]:
+    """The columns that `decider` puts a decision in."""
+    return [NUMBER.format(n) for n in range(policy.numbers)] or [ACTION_INDEX]
+
+
+def _decisions(policy: Policy, batch: pa.RecordBatch) -> list[pa.Array]:
+    wanted = ACTION if policy.numbers else ACTION_INDEX
+    (chosen, log_probability), refused = outputs(policy, batch, (wanted, LOG_PROBABILITY))
+    columns = chosen.T if policy.numbers else [chosen]
+    return [
+        *(pa.array(column, mask=refused) for column in columns),
+        pa.array(log_probability, mask=refused | np.isnan(log_probability)),
+    ]
 
 
 def outputs(

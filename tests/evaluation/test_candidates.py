@@ -22,7 +22,7 @@ from rlbake.evaluation.candidates import (
 )
 from rlbake.evaluation.q_model import fit_q
 from rlbake.policies.export import export_policy
-from rlbake.specs import Category, Discrete
+from rlbake.specs import Category, Discrete, MultiDiscrete
 
 PLACES = np.array(["here", "there"], object)
 OBSERVATION, ACTION = (Category("place", ["here", "there"]),), Discrete(["stay", "go", "wave"])
@@ -140,6 +140,17 @@ def test_rules_do_one_thing():
     np.testing.assert_array_equal(decided(candidate, ["here", "there"]), [[1, 0, 0], [0, 1, 0]])
 
 
+def test_rules_about_several_choices_do_one_combination():
+    shop = MultiDiscrete({"item": ["sword", "shield"], "discount": ["none", "half"]})
+
+    def rules(observations):
+        there = (observations["place"] == "there").astype(int)
+        return np.stack([there, 1 - there], axis=1)
+
+    np.testing.assert_array_equal(decided(ruled(rules, shop), ["here", "there"]), [[0, 1, 0, 0], [0, 0, 1, 0]])
+    assert shop.joint().names[1:3] == ("sword+half", "shield+none")
+
+
 def test_the_best_fixed_action_by_hand():
     """Staying earns (0 x 2 + 4 x 4) / (2 + 4) = 2.67, going (3 x 4 + 0 x 1) / 5 = 2.4; waving was never tried."""
     training = rows(action=np.array([0, 0, 1, 1], np.int32), reward=np.array([0.0, 4, 3, 0]))
@@ -193,6 +204,12 @@ def test_a_bandit_looks_no_step_ahead(played):
     forbidden = decided(nearsighted, ["here"], np.array([[False, True, False]]))
     np.testing.assert_allclose(forbidden, [[0, 1, 0]])
     assert bandit(played, resolve(CONFIG, gamma=0), observation=OBSERVATION, action=ACTION, seed=0) is None
+
+
+@pytest.mark.parametrize("agent", ["behavioral_cloning", "ppo"])
+def test_who_never_looks_ahead_or_learns_from_itself_alone_has_no_bandit(played, agent):
+    config = resolve({"agent": {"name": agent}}, gamma=0.9)
+    assert bandit(played, config, observation=OBSERVATION, action=ACTION, seed=0) is None
 
 
 def test_a_saved_policy_explores_as_it_is_deployed(played, tmp_path):

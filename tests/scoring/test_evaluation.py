@@ -130,6 +130,7 @@ def asked(table, policy_dir, **changed):
         "estimators": {"ips": ONE_STEP["ips"]()},
         "sequential": False,
         "observation": OBSERVATION,
+        "action": ACTION,
         "reward": REWARD,
         "units": UNITS,
     }
@@ -155,7 +156,8 @@ def test_spark_and_memory_agree(frame, policy_dir, gamma):
     )  # fmt: skip
     found = evaluate_on_spark(
         table, policies=policies, values={"sharp": pack_values(model, observation=OBSERVATION, action=ACTION)},
-        estimators=made, sequential=sequential, observation=OBSERVATION, reward=REWARD, units=UNITS,
+        estimators=made, sequential=sequential, observation=OBSERVATION, action=ACTION,
+        reward=REWARD, units=UNITS,
     )  # fmt: skip
     assert list(found) == ["sharp", "soft"]
     for name, sums in found.items():

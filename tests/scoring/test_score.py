@@ -235,7 +235,7 @@ def test_a_number_far_beyond_what_was_seen_is_decided_on(run, spark):
 @pytest.mark.parametrize(
     ("changed", "error", "says"),
     [
-        ({"action": Continuous([0], [1], ["price"])}, SpecError, "only Discrete actions can be scored, not Continuous"),
+        ({"action": Continuous([0], [1], ["price"])}, SpecError, r"night instead of price in \[0, 1\]\. Train"),
         ({"action": Discrete(["a", "b"])}, SpecError, "morning, noon, night instead of a, b"),
         ({"observation": OBSERVATION[1:]}, SpecError, r"reads features .* not have: level \(Number\)"),
         ({"observation": (Binary("level"), *OBSERVATION[1:])}, SpecError, r"level \(Number\).*level \(Binary\)"),
