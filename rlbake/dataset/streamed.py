@@ -48,7 +48,8 @@ class Streamed:
         reading: how they become transitions.
         memory: bytes that whoever learns from them may use for rows.
         newest: datetime64[us], the latest timestamp; NaT if there is no row.
-        masked: whether `action_mask` and `next_action_mask` are given anywhere, on either side.
+        masked: whether `action_mask` and `next_action_mask` are given anywhere, on either side; only of Discrete
+            actions do they count.
     """
 
     folder: Path
@@ -231,6 +232,7 @@ class _Spreading:
 
     def sides(self, reading: Reading, limit: int) -> tuple[Streamed, Streamed]:
         cut, never = self._training, np.datetime64("NaT")
+        masked = self._masked if isinstance(reading.action, Discrete) else (False, False)
         training, held = (
             Streamed(
                 self._folder,
@@ -239,7 +241,7 @@ class _Spreading:
                 reading,
                 limit,
                 max(self._newest[part], default=never),
-                self._masked,
+                masked,
             )
             for part in (slice(cut), slice(cut, None))
         )

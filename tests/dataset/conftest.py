@@ -49,7 +49,7 @@ SCHEMA = pa.schema(
 )
 
 Row = dict[str, Any]
-Write = Callable[[list[Row]], str]
+Write = Callable[..., str]
 
 
 def row(env: str, hour: int, *, end: str = v.NOT_ENDED, ds: str = "2026-01-01", **changed: Any) -> Row:
@@ -84,7 +84,8 @@ def row(env: str, hour: int, *, end: str = v.NOT_ENDED, ds: str = "2026-01-01", 
 def write(tmp_path: Path) -> Write:
     """Writes rows as the table's next version, replacing it, and returns the table's URI."""
 
-    def writing(rows: list[Row]) -> str:
+    def writing(rows: list[Row], action: pa.DataType | None = None) -> str:
+        schema = SCHEMA if action is None else _with(SCHEMA, {v.ACTION: action, v.NEXT_ACTION: action})
         uri = str(tmp_path / v.TRAJECTORIES_TABLE)
         for ds in sorted({r[v.DS] for r in rows}):
             of_window = [r for r in rows if r[v.DS] == ds]
@@ -92,7 +93,7 @@ def write(tmp_path: Path) -> Write:
             build = Build(0, ContentHash(len(of_window), hashed, hashed), "config", "run")
             write_deltalake(
                 uri,
-                pa.Table.from_pylist(of_window, SCHEMA),
+                pa.Table.from_pylist(of_window, schema),
                 mode="overwrite",
                 predicate=f"{v.DS} = '{ds}'",
                 partition_by=[v.DS],
@@ -101,3 +102,7 @@ def write(tmp_path: Path) -> Write:
         return uri
 
     return writing
+
+
+def _with(schema: pa.Schema, changed: dict[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([(field.name, changed.get(field.name, field.type)) for field in schema])

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rlbake import vocabulary as v
@@ -13,6 +14,7 @@ from rlbake.dataset.snapshot import pin
 from rlbake.dataset.streamed import Streamed, row_bytes
 from rlbake.dataset.transitions import Reading, Transitions
 from rlbake.errors import ConfigError, DataError
+from rlbake.specs import Continuous, MultiDiscrete
 from tests.dataset.conftest import ACTION, METRICS, OBSERVATION, row
 
 HOLDOUT = 0.3
@@ -69,6 +71,35 @@ def test_the_same_rows_on_the_same_sides(snapshot):
         assert tuple(map(len, sides)) == tuple(map(len, known))
         assert sides[0].newest == max(instant for _, instant in known[0])
         assert [all_rows(side) for side in sides] == list(known)  # and again
+
+
+SHOP = MultiDiscrete({"item": "xyz", "discount": "no"})
+PRICE = Continuous([0, -1], [99, 1], ["price", "share"])
+
+
+@pytest.mark.parametrize(
+    ("action", "type_", "of", "stored"),
+    [
+        (SHOP, pa.list_(pa.int32()), lambda n: [n % 3, n % 2], SHOP.flat),
+        (PRICE, pa.list_(pa.float32()), lambda n: [n / 2, -1 / (n + 1)], np.float32),
+    ],
+)
+def test_vectors_are_the_same_and_know_no_mask(write, action, type_, of, stored):
+    mask = {v.ACTION_MASK: [True, False], v.NEXT_ACTION_MASK: [True, False]}
+    rows = [row(f"player {n % 40}", n // 40, **{v.ACTION: of(n)}, **mask) for n in range(160)]
+    snapshot = pin(write(rows, type_), DAYS[:1])
+    reading = dataclasses.replace(READING, action=action)
+    with read(snapshot, reading, holdout=HOLDOUT) as (training, _):
+        known = by_row(training)
+        number = [
+            int(env.split()[1]) + 40 * int(hour)
+            for env, hour in zip(training.env_id, training.observation["level"], strict=True)
+        ]
+        np.testing.assert_allclose(training.action, stored(np.array([of(n) for n in number])), rtol=1e-6)
+    with read(snapshot, reading, holdout=HOLDOUT, budget=budget_for(snapshot, 8)) as (training, _):
+        assert isinstance(training, Streamed)
+        assert training.masked == (False, False)
+        assert all_rows(training) == known
 
 
 def test_an_environment_is_in_one_bucket(snapshot):
