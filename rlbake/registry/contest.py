@@ -52,6 +52,12 @@ class Contest:
         """Whether the simulated world decides, and estimates from logs are not needed."""
         return self.primary == SIMULATED
 
+    @property
+    def untold(self) -> str:
+        """Why the logs cannot tell what the challenger earns, in the evaluation's own words; empty if they can."""
+        refusals = " ".join(self.evaluation.refusals)
+        return refusals and f"the logs cannot tell what {self.who} earns: {refusals}"
+
 
 @dataclass(frozen=True)
 class RuleResult:

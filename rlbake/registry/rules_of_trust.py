@@ -32,8 +32,8 @@ def support(contest: Contest) -> RuleResult:
     name, found = "support", contest.evaluation
     if contest.simulated:
         return not_needed(name)
-    if found.refusals:
-        return RuleResult(name, False, f"the logs cannot tell what {contest.who} earns: {' '.join(found.refusals)}")
+    if contest.untold:
+        return RuleResult(name, False, contest.untold)
     known = _compared(contest)
     if AGENT not in known:
         return RuleResult(name, False, f"nothing is known about the support of {contest.who}. {AGAIN}.")
@@ -66,7 +66,8 @@ def propensities(contest: Contest) -> RuleResult:
         return not_needed(name)
     agent = contest.evaluation.support.get(AGENT)
     if found is None or agent is None:
-        return RuleResult(name, False, f"nothing is known about the logged probabilities. {AGAIN}.")
+        said = contest.untold or f"nothing is known about the logged probabilities. {AGAIN}."
+        return RuleResult(name, False, said)
     numbers = {"estimated": found.estimated, "deterministic": agent.deterministic}
     if not agent.deterministic <= config.max_deterministic:
         said = (
@@ -92,6 +93,8 @@ def environments(contest: Contest) -> RuleResult:
     name, held, least = "environments", contest.evaluation.environments, contest.config.min_environments
     if contest.simulated:
         return not_needed(name)
+    if not held and contest.untold:
+        return RuleResult(name, False, contest.untold)
     passed = held >= least
     said = f"{held:,} environments were held out, {'at least' if passed else 'fewer than'} {least:,}."
     return RuleResult(name, passed, said, {"environments": held, "min_environments": least})
@@ -132,7 +135,7 @@ def _at_least(name: str, what: str, contest: Contest, number: Callable[[Support]
         return not_needed(name)
     found = {who: number(s) for who, s in _compared(contest).items()}
     if AGENT not in found:
-        return RuleResult(name, False, f"the {what} of {contest.who} is not known. {AGAIN}.")
+        return RuleResult(name, False, contest.untold or f"the {what} of {contest.who} is not known. {AGAIN}.")
     who = min(found, key=lambda candidate: found[candidate])
     passed = found[who] >= limit
     said = f"the {what} of the {who} is {found[who]:.4g}, {'at least' if passed else 'below'} {limit:g}."

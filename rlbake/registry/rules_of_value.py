@@ -22,12 +22,12 @@ def better(contest: Contest) -> RuleResult:
             f"{contest.who} was compared by {found.primary}, and the gate asks for {contest.primary}. {AGAIN} with the "
             "same gate."
         )
-        return RuleResult("better", False, said)
+        return RuleResult("better", False, contest.untold or said)
     difference = found.differences.get(contest.opponent)
     if difference is None:
         hint = nearest(contest.opponent, found.differences) if found.differences else ""
         said = f"{contest.who} was not compared with {contest.against}. {hint} {AGAIN}."
-        return RuleResult("better", False, " ".join(said.split()))
+        return RuleResult("better", False, contest.untold or " ".join(said.split()))
     passed = difference.low >= margin
     said = (
         f"{contest.who} earns {difference.value:+.4g} {found.unit} compared with {contest.against}, at least "
@@ -82,6 +82,8 @@ def _better_in_world(contest: Contest) -> RuleResult:
 
 def _not_played(contest: Contest) -> str:
     who = contest.who if contest.evaluation.simulated is None else contest.against
+    if contest.untold:
+        return f"{who} has not been played in a simulated world, and {contest.untold}"
     return (
         f"{who} has not been played in the simulated world. {AGAIN}; if {contest.evaluation.application} has no "
         "world(), let an estimator decide."
@@ -97,7 +99,10 @@ def _guardrail(contest: Contest, metric: str, rail: Guardrail) -> tuple[bool, st
     )
     figure = figures.get(metric)
     if figure is None:
-        hint = nearest(metric, figures) if figures else f"Nothing is known of any metric. {AGAIN}."
+        if not figures:
+            said = contest.untold or f"nothing is known of any metric. {AGAIN}."
+            return False, f"guardrail {metric}: {said}", {}
+        hint = nearest(metric, figures)
         return False, f"guardrail {metric}: there is no such metric. {hint}", {}
     least = rail.better == "higher"
     bound = figure.low if least else figure.high
