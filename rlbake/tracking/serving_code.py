@@ -7,6 +7,7 @@ propensity. See MLflow's "models from code".
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -138,8 +139,9 @@ def _cells(column: np.ndarray) -> Any:
     """What a DataFrame and JSON can hold: a list for a vector, None for NaN."""
     if column.ndim > 1:
         return column.tolist()
-    missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(1, bool)
-    return np.where(missing, None, column) if missing.any() else column
+    if column.dtype.kind != "f" or not np.isnan(column).any():
+        return column
+    return np.array([None if math.isnan(number) else number for number in column.tolist()], object)
 
 
 def _column(name: str, values: Any, feature: Mapping[str, Any]) -> np.ndarray:
