@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tf_agents.agents.behavioral_cloning import behavioral_cloning_agent
@@ -15,9 +16,9 @@ from tf_agents.trajectories import time_step, trajectory
 
 from rlbake.agents.averaging import Average
 from rlbake.agents.categorical import allowed_logits
-from rlbake.agents.distributions import Family, family
+from rlbake.agents.distributions import Family, OverActions, family
 from rlbake.agents.facts import Facts
-from rlbake.agents.heads import DiscreteHead, Head
+from rlbake.agents.heads import Head
 from rlbake.agents.learner import NETWORK, AgentConfig, Learner
 from rlbake.agents.loop import GraphLoop, Rows
 from rlbake.agents.networks import dense_network, restart
@@ -98,7 +99,7 @@ class Cloner(Learner):
     def __init__(self, drawn_from: Family, layers: tuple[int, ...], size: int, masked: bool) -> None:
         self._family = drawn_from
         self._shape = layers, size, drawn_from.outputs
-        self.network = dense_network(*self._shape)
+        self.network, self._exported = dense_network(*self._shape), dense_network(*self._shape)
         self._weight_decay = tf.Variable(0.0, trainable=False)
         self._optimizer = tf.keras.optimizers.AdamW(weight_decay=self._weight_decay)
         self._epsilon = 0.0
@@ -154,17 +155,20 @@ class Cloner(Learner):
 
     def unseen_metrics(self, rows: Rows) -> dict[str, float]:
         """`train/agreement`: the share of rows whose greedy action is the cloned one; numbers never quite agree."""
-        head = self.head()
-        if not isinstance(head, DiscreteHead):
+        if not isinstance(self._family, OverActions):
             return {}
-        values = head.values(rows.features)
-        agreed = tf.argmax(allowed_logits(values, rows.mask), axis=1, output_type=tf.int32) == rows.action
+        self._exported.set_weights(self._averaged())
+        logits = allowed_logits(self._exported(rows.features)[0], rows.mask)
+        agreed = tf.argmax(logits, axis=1, output_type=tf.int32) == rows.action
         return {AGREEMENT: float(tf.reduce_mean(tf.cast(agreed, tf.float32)))}
 
     def head(self) -> Head:
         copy = dense_network(*self._shape)
-        copy.set_weights(self._average.weights(int(self._agent.train_step_counter)))
+        copy.set_weights(self._averaged())
         return self._family.head(copy, self._epsilon)
+
+    def _averaged(self) -> list[np.ndarray]:
+        return self._average.weights(int(self._agent.train_step_counter))
 
     def _surprise(self, experience: trajectory.Trajectory, training: bool = False) -> tf.Tensor:
         """-log π(a | s), float32 [B]."""

@@ -42,6 +42,7 @@ class OnPolicyConfig(AgentConfig):
 
     Attributes:
         epochs: passes over the rows, each of as many gradient steps as batches make up all rows.
+        value_epochs: passes before those that teach the values alone, for they lag behind a policy that got better.
         layers: units of each hidden layer (ReLU) of the policy and of the value network.
         learning_rate: Adam's step size, > 0.
         trace: λ, how far a return counts what happened rather than the value of where it led, in [0, 1].
@@ -50,6 +51,7 @@ class OnPolicyConfig(AgentConfig):
     """
 
     epochs: Annotated[int, Field(ge=1)] = 10
+    value_epochs: Annotated[int, Field(ge=0)] = 0
     layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     trace: Annotated[float, Field(ge=0, le=1)] = 0.95
@@ -98,6 +100,8 @@ class OnPolicyLearner(Learner):
         self._optimizer = tf.keras.optimizers.Adam()
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._entropy = Setting()
+        self._policy_learns = tf.Variable(1.0, trainable=False)
+        self._open = 0.0
         observed = tf.TensorSpec([size], tf.float32), tf.TensorSpec([family.outputs if masked else 0], tf.bool)
         self._agent = self.agent(
             time_step_spec=time_step.time_step_spec(observed),
@@ -149,7 +153,7 @@ class OnPolicyLearner(Learner):
 
     def configure(self, config: Any) -> None:
         self._optimizer.learning_rate.assign(config.learning_rate)
-        self._entropy.variable.assign(config.entropy)
+        self._open = config.entropy
         self.trace = config.trace
 
     def begin(self, returns: np.ndarray) -> None:
@@ -163,6 +167,15 @@ class OnPolicyLearner(Learner):
         if not float(self._unit[1]):
             self._unit[0].assign(returns.mean())
             self._unit[1].assign(returns.std() or 1.0)
+
+    def teach(self, policy: bool) -> None:
+        """Whether the policy learns too from now on, or the values alone."""
+        self._policy_learns.assign(float(policy))
+        self._entropy.variable.assign(self._open if policy else 0.0)
+
+    def advantage(self, returns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """How much better than expected it went; 0 while the policy does not learn. No gradient reaches the values."""
+        return tf.stop_gradient(self._policy_learns * (returns - values))
 
     def run(
         self,
@@ -190,17 +203,21 @@ class OnPolicyLearner(Learner):
 
     def unseen_metrics(self, rows: Rows) -> dict[str, float]:
         """`train/entropy`: of the policy, in nats; 0 where it is certain."""
-        return {ENTROPY: float(tf.reduce_mean(self._distribution(self.network, (rows.features, rows.mask)).entropy()))}
+        return {ENTROPY: float(tf.reduce_mean(self.now((rows.features, rows.mask)).entropy()))}
 
     def log_probability(self, rows: Rows) -> np.ndarray:
         """Of the logged actions under the policy as it is now, float64 [N]."""
-        found = self._distribution(self.network, (rows.features, rows.mask)).log_prob(self._family.seen(rows.action))
+        found = self.now((rows.features, rows.mask)).log_prob(self._family.seen(rows.action))
         return found.numpy().astype(np.float64) - self._family.unit()
 
     def head(self) -> Head:
         copy = dense_network(*self._shape)
         copy.set_weights(self.network.get_weights())
         return self._family.head(copy)
+
+    def now(self, observed: Observed) -> tfp.distributions.Distribution:
+        """The policy as it is."""
+        return self._distribution(self.network, observed)
 
     def before(self, observed: Observed) -> tfp.distributions.Distribution:
         """What the decisions were drawn from."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from rlbake import vocabulary as v
 from rlbake.agents.columns import Columns
+from rlbake.agents.config import TrainConfig
 from rlbake.agents.loop import Part, Rows
-from rlbake.agents.on_policy import OnPolicyLearner
+from rlbake.agents.on_policy import OnPolicyConfig, OnPolicyLearner
 from rlbake.agents.replay import Segment, possible_returns, to_rows
 from rlbake.agents.returns import lambda_returns
 from rlbake.dataset import nstep
@@ -39,7 +40,7 @@ class Passes:
         rows: of single steps, in order: N transitions.
         columns_of: the same as the agent reads them.
         learner: who learns from them.
-        batch_size: rows per gradient step.
+        config: of the training; its agent's is an OnPolicyConfig.
     """
 
     def __init__(
@@ -47,15 +48,17 @@ class Passes:
         rows: Transitions,
         columns_of: Callable[[Transitions], Columns],
         learner: OnPolicyLearner,
-        batch_size: int,
+        config: TrainConfig,
     ) -> None:
+        assert isinstance(config.agent, OnPolicyConfig)
         columns = columns_of(rows)
         self.returns = possible_returns(columns["reward"], columns["discount"])
         self._successor = successors(rows)
         self._logged = rows.log_probability
         self._rows = to_rows(columns.pop)
         self._learner = learner
-        self._steps = steps_per_pass(len(rows), batch_size)
+        self._steps = steps_per_pass(len(rows), config.batch_size)
+        self._value_steps = config.agent.value_epochs * self._steps
         self._followed: np.ndarray | None = None
 
     def segments(self, first: int, steps: int) -> Iterator[Segment]:
@@ -71,6 +74,7 @@ class Passes:
             if self._followed is None or not into:
                 self._followed = self._returns(self._learner.trace)
             taken = min(steps, self._steps - into)
+            self._learner.teach(policy=first >= self._value_steps)
             yield Segment(first, taken, self._whole(self._followed), None)
             first, steps = first + taken, steps - taken
 

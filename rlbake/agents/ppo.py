@@ -71,5 +71,6 @@ class PPO(OnPolicyLearner):
         self, batch: Rows, observed: Observed, action: tf.Tensor, returns: tf.Tensor, values: tf.Tensor
     ) -> trajectory.Trajectory:
         logged = ppo_utils.get_distribution_params(self.before(observed), legacy_distribution_network=False)
-        known = {"dist_params": logged, "value_prediction": values, "return": returns, "advantage": returns - values}
+        advantage = self.advantage(returns, values)
+        known = {"dist_params": logged, "value_prediction": values, "return": returns, "advantage": advantage}
         return one_step(observed, action, known, tf.zeros_like(returns))

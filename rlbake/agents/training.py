@@ -164,7 +164,7 @@ def fit(
 def gradient_steps(config: TrainConfig, rows: int) -> int:
     """How many a training takes at most on so many rows: none with an agent that only sums up."""
     if isinstance(config.agent, OnPolicyConfig):
-        return config.agent.epochs * steps_per_pass(rows, config.batch_size)
+        return (config.agent.value_epochs + config.agent.epochs) * steps_per_pass(rows, config.batch_size)
     return 0 if "steps" in AGENTS[config.agent.name].FACTS.unread else config.steps
 
 
@@ -262,7 +262,7 @@ def _replay(
         return weighed
 
     if isinstance(learner, OnPolicyLearner):
-        yield Passes(in_memory(training), columns_of, learner, config.batch_size)
+        yield Passes(in_memory(training), columns_of, learner, config)
         return
     if isinstance(training, Transitions):
         yield InMemory(with_weight(training), prioritisation(config.agent))
