@@ -1,7 +1,7 @@
 """Defaults < file < set, typed; every mistake names its field."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 
@@ -25,6 +25,25 @@ def test_every_agent_is_configured_by_name(name):
     assert resolve({"agent": name}, gamma=0.0).agent == own
     number = next(field for field, value in vars(own).items() if isinstance(value, float))
     assert getattr(resolve({"agent": {"name": name, number: 0.125}}, gamma=0.0).agent, number) == 0.125
+
+
+NAMES = [field.name for module in AGENTS.values() for field in fields(module.Config)]
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_mistyped_hyperparameter_of_any_agent_is_refused_with_the_nearest(name):
+    """One letter left out, one too many, two swapped; and what only other agents have is refused as well."""
+    own = {field.name for field in fields(AGENTS[name].Config)}
+    for right in own - {"name"}:
+        middle = len(right) // 2
+        swapped = right[: middle - 1] + right[middle] + right[middle - 1] + right[middle + 1 :]
+        for wrong in {right[:middle] + right[middle + 1 :], f"{right}s", swapped} - own:
+            with pytest.raises(ConfigError) as refused:
+                resolve({"agent": {"name": name, wrong: 1}}, gamma=0.0)
+            assert f"agent.{wrong} = 1: there is no such field. Did you mean {right!r}? Known: " in str(refused.value)
+    for foreign in set(NAMES) - own:
+        with pytest.raises(ConfigError, match=rf"agent\.{foreign} = 1: there is no such field\..*Known: .*name"):
+            resolve({"agent": {"name": name, foreign: 1}}, gamma=0.0)
 
 
 def test_set_over_file_over_defaults(tmp_path):
