@@ -220,7 +220,8 @@ def _refuse_unread(config: TrainConfig, unset: TrainConfig) -> None:
             "How far a return counts what happened is agent.trace."
         )
     if config.gamma and not facts.foresight and "gamma" not in facts.unread:
-        ahead = ", ".join(other for other, module in AGENTS.items() if module.FACTS.foresight)
+        others = {other: module.FACTS for other, module in AGENTS.items() if module.FACTS.foresight}
+        ahead = ", ".join(other for other, known in others.items() if set(known.actions) & set(facts.actions))
         raise ConfigError(
             f"gamma = {config.gamma:g}: agent {name!r} looks no step ahead; it learns what a decision earns at once. "
             "If that is all that counts, set=gamma=0 says so; if what follows counts too, choose an agent that "

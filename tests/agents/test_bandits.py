@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
+from tf_agents.bandits.agents.neural_linucb_agent import NeuralLinUCBAgent
+from tf_agents.networks.sequential import Sequential
+from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import time_step
 
 from rlbake.agents import AGENTS, lin_ucb, linear_bandit, linear_thompson
@@ -277,6 +280,25 @@ def test_a_neural_linucb_is_a_regression_on_its_own_encoding(world):
         theta = np.linalg.solve(x.T @ x + 0.5 * np.eye(17), x.T @ earned)
         np.testing.assert_allclose(fitted.head.mean[arm], theta, rtol=1e-4, atol=1e-5)
     assert fitted.metrics[LOSS] < 0.05
+
+
+def test_a_neural_linucb_sums_up_what_tf_agents_does(world):
+    """A and b but for the constant, which NeuralLinUCBAgent does not add."""
+    fitted = trained(world, config("neural_linucb"))
+    hidden = Sequential(fitted.head._encode.layers, input_spec=tf.TensorSpec([1], tf.float32))
+    theirs = NeuralLinUCBAgent(
+        time_step.time_step_spec(tf.TensorSpec([1], tf.float32)),
+        BoundedTensorSpec([], tf.int32, 0, 1),
+        hidden,
+        encoding_network_num_train_steps=0,
+        encoding_dim=16,
+        optimizer=tf.keras.optimizers.Adam(),
+    )
+    features = tf.constant(fitted.preprocessing.apply(world.observation))
+    theirs.compute_loss_using_linucb(features, tf.constant(world.action), tf.constant(world.reward))
+    for arm in (0, 1):
+        np.testing.assert_allclose(fitted.variables["a"][arm][:-1, :-1], theirs.cov_matrix[arm], rtol=1e-6)
+        np.testing.assert_allclose(fitted.variables["b"][arm][:-1], theirs.data_vector[arm], rtol=1e-5, atol=1e-5)
 
 
 def test_a_second_training_of_neural_linucb_sums_up_anew(world, tmp_path):
