@@ -9,8 +9,12 @@ from rlbake.agents import AGENTS
 from rlbake.agents.checkpoint import Checkpoint, read_checkpoint
 from rlbake.agents.config import resolve
 from rlbake.agents.training import STEPS, fit, gradient_steps
+from rlbake.dataset.reading import read
+from rlbake.dataset.streamed import Streamed
 from rlbake.specs import Continuous, Discrete
 from tests.agents.conftest import ACTION, OBSERVATION
+from tests.agents.test_cartpole import random_pushes
+from tests.agents.test_streamed import SCARCE, SMALL, as_table, learned, reading
 
 PRICE = Continuous([0.0], [1.0], ["price"])
 ROWS = 4000
@@ -80,6 +84,22 @@ def test_every_agent_continues_as_if_nothing_had_happened(walk, tmp_path, name):
     assert_same(undisturbed, continued)
     assert reported[0] > 375
     assert reported[-1] == continued.metrics[STEPS] == undisturbed.metrics[STEPS]
+
+
+@pytest.mark.parametrize("name", ["double_dqn", pytest.param("rainbow", marks=pytest.mark.slow)])
+def test_streamed_rows_are_drawn_on_as_if_nothing_had_happened(tmp_path, name):
+    """And so are their priorities, where there are any."""
+    table = as_table(random_pushes(300, 0), str(tmp_path / "trajectories"))
+    config = resolve({**SMALL, "agent": {"name": name, "layers": [16]}, "steps": 1200, "overfit": None}, gamma=0.9)
+
+    def trained(**kwargs):
+        with read(table, reading(config), holdout=0.2, budget=SCARCE) as (training, holdout):
+            assert isinstance(training, Streamed)
+            return learned(training, holdout, config, **kwargs)
+
+    with pytest.raises(CutShort):
+        trained(on_chunk=cut_after(1, tmp_path / "cut.npz"))
+    assert_same(trained(), trained(checkpoint=read_checkpoint(tmp_path / "cut.npz")))
 
 
 @pytest.mark.parametrize("chunks", [1, 2])
