@@ -75,7 +75,7 @@ class LinearModel:
             tensor_spec.BoundedTensorSpec([], tf.int32, 0, actions - 1),
             variable_collection=self._sums,
             tikhonov_weight=self._tikhonov_weight,
-            use_eigendecomp=True,  # TF-Agents' conjugate gradients end before they are exact
+            use_eigendecomp=True,  # the posterior's root is made of it
             add_bias=True,
             enable_summaries=False,
             dtype=tf.float64,
