@@ -230,3 +230,28 @@ def test_doubts_can_be_passed_over(champion: ResolvedModel, registered: Register
     done, _ = promoted(model, {"allow_doubts": True})
     said = {result.name: result.message for result in done.results}
     assert "trusted all the same (allow_doubts). Of the agent: One decision" in said["support"]
+
+
+UNTOLD = {**NO_LOGS, "primary": ""}
+
+
+@pytest.mark.parametrize("gate", [{}, {"primary": "dr"}])
+def test_what_the_logs_cannot_tell_is_said_once(champion: ResolvedModel, registered: Register, gate) -> None:
+    model = registered()
+    evaluate(model, **UNTOLD)
+    with pytest.raises(GateRefused) as refused:
+        promoted(model, gate)
+    said = "the logs cannot tell what main.rl.demo/2 earns: There are no logs."
+    assert str(refused.value) == f"main.rl.demo/2 does not become champion: {said}"
+
+
+def test_the_simulated_world_decides_where_the_logs_cannot_tell(champion: ResolvedModel, registered: Register) -> None:
+    model = registered()
+    gate = {"primary": "simulated", "guardrails": {"click": {"limit": 0.0}}}
+    evaluate(model, **UNTOLD, simulated=None)
+    with pytest.raises(GateRefused, match="not been played in a simulated world, and the logs cannot tell what"):
+        promoted(model, {"primary": "simulated"})
+    evaluate(model, **UNTOLD)
+    with pytest.raises(GateRefused, match=r"champion: guardrail click: the logs cannot tell .* There are no logs\.$"):
+        promoted(model, gate)
+    assert promoted(model, {"primary": "simulated"})[0].moved
