@@ -27,7 +27,7 @@ from rlbake.quiet import tensorflow as tf
 
 RETURN = "return"
 
-_FEWEST = 0.9  # effective sample size per row of decisions that count as the policy's own
+_FEWEST = 0.98  # effective sample size per row of decisions that count as the policy's own
 _AT_ONCE = 65_536  # rows that a network is applied to
 
 _logger = logging.getLogger(__name__)
