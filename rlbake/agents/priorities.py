@@ -92,5 +92,5 @@ def refreshed(errors: tf.Tensor, drawn: tf.Tensor, found: tf.Tensor, count: tf.T
     """
     order = tf.range(tf.shape(drawn)[0])
     order = tf.where(order < count, order, -1)
-    latest = tf.tensor_scatter_nd_max(tf.fill(tf.shape(errors), -1), drawn[:, None], order)
+    latest = tf.math.unsorted_segment_max(order, drawn, tf.shape(errors)[0])
     return tf.where(latest >= 0, tf.gather(found, tf.maximum(latest, 0)), errors)
