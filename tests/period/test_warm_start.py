@@ -88,7 +88,7 @@ def test_a_training_goes_on_and_lineage_and_reproduction_follow(logs: Logs, capl
 
 
 def test_a_clone_becomes_double_dqn(logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
-    clone = trained(logs, agent="behavioral_cloning")
+    clone = trained(logs, QUICK.replace("n_step=1,", ""), agent="behavioral_cloning")
     begun = trained(logs, QUICK.replace("steps=45", "steps=1"), agent="double_dqn", warm_start=clone.uri)
     assert "Starting from the network of a behavioral_cloning agent" in caplog.text
     cloned, network = (read_warm_start(policy_dir(model)).variables["network"] for model in (clone, begun))
@@ -102,11 +102,8 @@ def test_a_clone_becomes_double_dqn(logs: Logs, caplog: pytest.LogCaptureFixture
 def test_what_cannot_be_gone_on_from_is_told_before_anything_is_trained(logs: Logs) -> None:
     trained(logs)
     period = logs.period(1)
-    application = type(
-        "Other",
-        (type(period.application),),
-        {"observation": (Number("y"),), "action": Discrete(["a", "c"])},
-    )(period.application.tables)
+    changed = {"observation": (Number("y"),), "action": Discrete(["a", "c"]), "tables": period.application.tables}
+    application = type("Other", (type(period.application),), changed)()
     config = training_config(period, set_=QUICK.replace("[4]", "[5]"))
     with pytest.raises(
         ConfigError, match=r"features x -> y; actions b -> c; agent\.layers \[4\] -> \[5\]\. Train with"
