@@ -40,10 +40,12 @@ class Config(NeuralConfig, LinearConfig):
 
     Attributes:
         layers: at least one; the last is what the regressions are of.
+        tikhonov_weight: as LinearConfig's; more, because the units of a layer are many and say much the same.
     """
 
     name: Literal["neural_linucb"] = "neural_linucb"
     layers: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (128, 64)
+    tikhonov_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
 
 
 def learner(config: Config, *, size: int, action: Action, masked: bool) -> NeuralLinUCB:

@@ -33,6 +33,7 @@ LINEAR = ["lin_ucb", "linear_thompson"]
 NEURAL = ["neural_epsilon_greedy", "neural_linucb"]
 BANDITS = [*LINEAR, *NEURAL]
 QUICK = {"steps": 300, "batch_size": 64}
+QUICK_LINUCB = {"tikhonov_weight": 1.0}
 QUICK_AGENT = {"layers": [16], "learning_rate": 0.02, "averaging": 0.9, "weight_decay": 0.0}
 PLACES = {"x": np.array([-1.0, 0.0, 1.0])}
 SIZE, ARMS = 3, 4
@@ -55,7 +56,8 @@ def world(transitions):
 
 def config(name, agent=None, **changed):
     neural = name in NEURAL
-    own = {"name": name, **(QUICK_AGENT if neural else {}), **(agent or {})}
+    quick = {**(QUICK_AGENT if neural else {}), **(QUICK_LINUCB if name == "neural_linucb" else {})}
+    own = {"name": name, **quick, **(agent or {})}
     return resolve({**(QUICK if neural else {}), **changed, "agent": own}, gamma=0.0)
 
 
