@@ -71,6 +71,8 @@ def ruled(rows: Rows, application: Application) -> Rows:
     policy, action = RulesPolicy(application.rules, application.action), application.action
 
     def relabelled(part: Transitions) -> Transitions:
+        if not len(part):
+            return part
         with user_code("rules(observations)"):
             chosen = policy.decide(part.observation, np.zeros(len(part)), part.action_mask).action
         return replace(part, action=action.flat(chosen) if isinstance(action, MultiDiscrete) else chosen)
