@@ -35,8 +35,8 @@ class ActorCriticConfig(AgentConfig):
         layers: units of each hidden layer (ReLU) of the actor and of each critic.
         actor_learning_rate: AdamW's step size for the actor, > 0.
         critic_learning_rate: the same for the critics.
-        weight_decay: AdamW's, for the critics: share of every weight, not bias, that a step takes away, per
-            learning rate. It keeps values smooth where the logs hold little.
+        weight_decay: AdamW's: share of every weight, not bias, that a step takes away, per learning rate. It
+            keeps values smooth where the logs hold little.
         target_update_period: gradient steps between updates of the target networks.
         target_update_tau: how far such an update moves them to the networks, in (0, 1]; 1 copies.
         gradient_clipping: largest norm of the gradient of each variable.
@@ -128,9 +128,8 @@ class ActorCritic(Learner):
         self.critics, target_critics = ([self.critic_network() for _ in range(critics)] for _ in range(2))
         self._targets = list(zip(self.critics, target_critics, strict=True))
         self._weight_decay = tf.Variable(0.0, trainable=False)
-        self._actor_optimizer = tf.keras.optimizers.Adam()
-        self._critic_optimizer = tf.keras.optimizers.AdamW(weight_decay=self._weight_decay)
-        self._optimizers = [self._actor_optimizer, self._critic_optimizer]
+        self._optimizers = [tf.keras.optimizers.AdamW(weight_decay=self._weight_decay) for _ in range(2)]
+        self._actor_optimizer, self._critic_optimizer = self._optimizers
         self._period = tf.Variable(1, dtype=tf.int64, trainable=False)
         self._tau = tf.Variable(1.0, trainable=False)
         self._clipping = tf.Variable(1.0, trainable=False)
@@ -153,7 +152,8 @@ class ActorCritic(Learner):
         )
         self._agent.initialize()
         self._average = Average(self.actor.variables)
-        self._critic_optimizer.exclude_from_weight_decay(var_names=["bias"])
+        for optimizer in (self._actor_optimizer, self._critic_optimizer):
+            optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._actor_optimizer.build(self.actor.trainable_variables)
         self._critic_optimizer.build([weight for critic in self.critics for weight in critic.trainable_variables])
         self._loop = GraphLoop(self._agent, self._experience, self._after_step)

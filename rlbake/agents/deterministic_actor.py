@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -39,7 +39,7 @@ class DeterministicActorCritic(ActorCritic):
         self._exploration = 0.0
         super().__init__(layers, size, bounds, critics=critics, outputs=len(bounds.low), decide=tf.tanh)
 
-    def configure(self, config: DeterministicConfig) -> None:
+    def configure(self, config: Any) -> None:
         super().configure(config)
         self._exploration = config.exploration
 

@@ -64,7 +64,7 @@ class StochasticActorCritic(ActorCritic):
     def more_variables(self) -> list[tf.Variable]:
         return [self._agent._log_alpha]
 
-    def configure(self, config: StochasticConfig) -> None:
+    def configure(self, config: Any) -> None:
         super().configure(config)
         self._temperature_optimizer.learning_rate.assign(config.temperature_learning_rate)
         entropy = -len(self.bounds.low) if config.target_entropy is None else config.target_entropy
