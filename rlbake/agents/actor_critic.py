@@ -35,8 +35,8 @@ class ActorCriticConfig(AgentConfig):
         layers: units of each hidden layer (ReLU) of the actor and of each critic.
         actor_learning_rate: AdamW's step size for the actor, > 0.
         critic_learning_rate: the same for the critics.
-        weight_decay: AdamW's: share of every weight, not bias, that a step takes away, per learning rate. It
-            keeps values smooth where the logs hold little.
+        weight_decay: AdamW's: share of every weight, not bias, that a step takes away, per learning rate. More
+            keeps values smooth where the logs hold little, but rounds off narrow optima.
         target_update_period: gradient steps between updates of the target networks.
         target_update_tau: how far such an update moves them to the networks, in (0, 1]; 1 copies.
         gradient_clipping: largest norm of the gradient of each variable.
@@ -47,7 +47,7 @@ class ActorCriticConfig(AgentConfig):
     layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
     actor_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
     critic_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.03
     target_update_period: Annotated[int, Field(ge=1)] = 1
     target_update_tau: Annotated[float, Field(gt=0, le=1)] = 0.005
     gradient_clipping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0

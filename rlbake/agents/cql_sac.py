@@ -43,7 +43,7 @@ class Config(StochasticConfig):
 
     name: Literal["cql_sac"] = "cql_sac"
     conservatism: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    samples: Annotated[int, Field(ge=1)] = 4
+    samples: Annotated[int, Field(ge=1)] = 1
 
 
 def learner(config: Config, *, size: int, action: Continuous, masked: bool) -> StochasticActorCritic:

@@ -25,7 +25,8 @@ class StochasticConfig(ActorCriticConfig):
     Attributes:
         temperature_learning_rate: Adam's step size for the log of the entropy's weight, > 0.
         target_entropy: of the actor's distribution, on the scale on which the bounds are -1 and 1, and what the
-            exported policy explores with; null: -n, of n numbers.
+            exported policy explores with; null: -2n, of n numbers: deviations of 2 % of the distance between the
+            bounds. The paper's -n, 4 %, rounds off what is best within a narrow range.
     """
 
     temperature_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
@@ -67,7 +68,7 @@ class StochasticActorCritic(ActorCritic):
     def configure(self, config: Any) -> None:
         super().configure(config)
         self._temperature_optimizer.learning_rate.assign(config.temperature_learning_rate)
-        entropy = -len(self.bounds.low) if config.target_entropy is None else config.target_entropy
+        entropy = -2 * len(self.bounds.low) if config.target_entropy is None else config.target_entropy
         self._target_entropy.assign(entropy)
 
     def greedy(self, features: tf.Tensor) -> tf.Tensor:
