@@ -125,10 +125,10 @@ def test_a_fitted_agent_is_left_alone_by_the_next_training(walk):
 
 def test_the_second_training_does_not_trace_again(walk):
     trained(walk(0.5), config())
-    began = time.perf_counter()
+    began = time.process_time()
     other = config({"learning_rate": 0.02, "target_update_period": 7, "averaging": 0.5}, 0.8, steps=500)
     trained(walk(0.8, rows=640), other, seed=5)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_metrics_are_reported_along_the_way(walk):
