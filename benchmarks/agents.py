@@ -3,10 +3,11 @@
 python -m benchmarks.agents [--seeds 3] [--scenario bundle] [--agent td3] [--out matrix.jsonl]
 python -m benchmarks.agents --show matrix.jsonl
 
-For every seed a scenario is simulated anew: its first `warm_up` windows (of message_timing nine, for two weekdays say
-nothing about weekends), decided at random, through the real path (Spark, Delta). Every agent learns from the same trajectories and then plays the scenario's world greedily;
-0 is chance, 1 the best there is. An agent that learns on-policy learns from the first window, plays the
-next one itself, goes on from there, and so on for PERIODS windows. Nothing looks at the world before the end.
+For every seed a scenario is simulated anew: its first `warm_up` windows (of message_timing nine, for two weekdays
+say nothing about weekends), decided at random, through the real path (Spark, Delta). Every agent learns from
+the same trajectories and then plays the scenario's world greedily; 0 is chance, 1 the best there is. An agent
+that learns on-policy learns from the first window, plays the next one itself, goes on from there, and so on for
+PERIODS windows. Nothing looks at the world before the end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rlbake.agents.fitted import FittedAgent, WarmStart
     from rlbake.period.period import Period
 
-EPISODES = 2_000
+EPISODES = 20_000  # a score is then known to within 0.01
 PERIODS = 10  # of an agent that learns on-policy
 WINDOWS = {"message_timing": 9}  # where the first ones hold too little; else the scenario's own warm_up
 
