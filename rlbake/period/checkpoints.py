@@ -29,14 +29,24 @@ class Checkpoints:
     Args:
         run: of the training.
         claim: this process's, on the run.
+        resumed: digest of what the run trained before it was cut short; None: it is a new one.
     """
 
-    def __init__(self, run: StageRun, claim: Claim) -> None:
-        self._run, self._claim = run, claim
+    def __init__(self, run: StageRun, claim: Claim, resumed: str | None) -> None:
+        self._run, self._claim, self._resumed = run, claim, resumed
         self._kept_at = time.monotonic()
 
     def of(self, digest: str) -> None:
-        """Says what the run trains: by it `take_over` finds the run, should it be cut short."""
+        """Says what the run trains: by it `take_over` finds the run, should it be cut short.
+
+        Raises:
+            StorageError: a run that is resumed trained something else before.
+        """
+        if self._resumed not in (None, digest):
+            raise StorageError(
+                f"what run {self._run.run_id} was trained on has changed at this moment, so that it cannot be "
+                "resumed. Train again."
+            )
         self._run.tag({v.TAG_TRAINING: digest})
         self._kept_at = time.monotonic()
 
@@ -69,7 +79,7 @@ def checkpointed(run: StageRun, cut: Unfinished | None) -> Iterator[Checkpoints]
     """
     with nullcontext(cut.claim) if cut else Claim(run.run_id) as claim:
         try:
-            yield Checkpoints(run, claim)
+            yield Checkpoints(run, claim, cut.digest if cut else None)
         except StorageError:
             raise
         except RlbakeError:

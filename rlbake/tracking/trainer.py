@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import psutil
-from mlflow.entities import Run
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -147,7 +147,8 @@ class Claim:
 
     def _sign(self) -> None:
         self._trainer = replace(self._trainer, seen=time.time())
-        MlflowClient().set_tag(self._run_id, v.TAG_TRAINER, json.dumps(asdict(self._trainer)))
+        tag = RunTag(v.TAG_TRAINER, json.dumps(asdict(self._trainer)))
+        MlflowClient().log_batch(self._run_id, tags=[tag])  # set_tag fails where two processes make the same tag
 
 
 def _runs(trainer: Trainer) -> bool:

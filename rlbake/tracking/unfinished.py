@@ -29,11 +29,13 @@ class Unfinished:
 
     Attributes:
         run_id: of its run.
+        digest: that it was found by.
         checkpoint: where it goes on.
         claim: on its run.
     """
 
     run_id: str
+    digest: str
     checkpoint: Checkpoint
     claim: Claim
 
@@ -75,5 +77,5 @@ def _claimed(digest: str, claims: ExitStack) -> Unfinished | None:
             if checkpoint is not None:
                 claims.push(attempt.pop_all())
                 _logger.info("Resuming run %s from step %s.", run_id, f"{checkpoint.steps:,}")
-                return Unfinished(run_id, checkpoint, claim)
+                return Unfinished(run_id, digest, checkpoint, claim)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,15 +17,27 @@ import mlflow
 import numpy as np
 import pytest
 from deltalake import DeltaTable
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from rlbake import vocabulary as v
+from rlbake.agents.fitted import read_warm_start
 from rlbake.registry.versions import policy_dir, resolve
 from rlbake.warehouse.table import Table
 from tests.period.test_build import APPLICATION, Logs, Row, step
 
 ROOT = Path(__file__).parent.parent.parent
 TABLES = ("timesteps", "open", "trajectories")
-FEW = "from rlbake.scenarios.message_timing import MessageTiming\n\nclass Few(MessageTiming):\n    units = 2000\n"
+NAME = "main.rl.message_timing"
+FEW = """
+import rlbake.period.checkpoints
+from rlbake.scenarios.message_timing import MessageTiming
+
+rlbake.period.checkpoints.EVERY_S = 0.0
+
+class Few(MessageTiming):
+    units = 2000
+"""
 
 
 def start(entry_point: str, folder: Path, *arguments: str, application: str = "few.py:Few") -> subprocess.Popen[str]:
@@ -40,16 +53,19 @@ def start(entry_point: str, folder: Path, *arguments: str, application: str = "f
     )
 
 
-def finish(process: subprocess.Popen[str]) -> None:
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it printed."""
     _, printed = process.communicate(timeout=300)
     assert process.returncode == 0, printed
+    return printed
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILLs the whole process group, the JVM too."""
+def kill(process: subprocess.Popen[str]) -> str:
+    """SIGKILLs the whole process group, the JVM too; returns what it had printed."""
     os.killpg(process.pid, signal.SIGKILL)
     _, printed = process.communicate()
     assert process.returncode == -signal.SIGKILL, printed
+    return printed
 
 
 def kill_once_there(process: subprocess.Popen[str], path: Path) -> None:
@@ -58,10 +74,40 @@ def kill_once_there(process: subprocess.Popen[str], path: Path) -> None:
     kill(process)
 
 
-def kill_once_printed(process: subprocess.Popen[str], words: str) -> None:
-    assert process.stderr is not None
-    assert any(words in line for line in process.stderr)
-    kill(process)
+def use(path: Path) -> None:
+    """Points MLflow at the store of a folder."""
+    store = f"sqlite:///{path}/mlflow.db"
+    mlflow.set_tracking_uri(store)
+    mlflow.set_registry_uri(store)
+
+
+def trainings(path: Path) -> list[Run]:
+    use(path)
+    where = f"tags.`{v.TAG_STAGE}` = 'train'"
+    return mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list")
+
+
+def kill_once_kept(process: subprocess.Popen[str], path: Path, steps: int) -> str:
+    """SIGKILLs a training once it has kept a checkpoint of so many steps."""
+    while process.poll() is None:
+        checkpoints = [json.loads(run.data.tags.get(v.TAG_CHECKPOINT, "{}")) for run in trainings(path)]
+        if any(checkpoint.get("steps", 0) >= steps for checkpoint in checkpoints):
+            break
+        time.sleep(0.2)
+    return kill(process)
+
+
+def weights(path: Path) -> dict[str, list[bytes]]:
+    """All variables of the only version."""
+    use(path)
+    (version,) = MlflowClient().search_model_versions(f"name = '{NAME}'")
+    warm = read_warm_start(policy_dir(resolve(version.version, name=NAME)))
+    return {part: [value.tobytes() for value in values] for part, values in warm.variables.items()}
+
+
+def losses(path: Path, run: Run) -> list[tuple[int, float]]:
+    use(path)
+    return [(seen.step, seen.value) for seen in MlflowClient().get_metric_history(run.info.run_id, "train/loss")]
 
 
 def rows(folder: Path, table: str) -> dict[str, object]:
@@ -83,7 +129,7 @@ def folder(tmp_path: Path, migrated_store: Path) -> Path:
 def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
     disturbed, undisturbed = folder / "disturbed", folder / "undisturbed"
     build = ("build_trajectories", "--date", "2026-01-02", "--start", "2026-01-01")
-    train = ("train", "--set", "steps=20000,batch_size=64")
+    train = ("train", "--set", "steps=3000,batch_size=64,overfit=20", "--tensorboard", "events")  # ends early
     finish(start(build[0], undisturbed, *build[1:]))
     finish(start(train[0], undisturbed, *train[1:]))
 
@@ -93,19 +139,19 @@ def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
     for table in TABLES:
         assert rows(disturbed, table) == rows(undisturbed, table), table
 
-    kill_once_printed(start(train[0], disturbed, *train[1:]), "of 20000: loss")
-    finish(start(train[0], disturbed, *train[1:]))
+    kill_once_kept(start(train[0], disturbed, *train[1:]), disturbed, steps=200)
+    resumed = kill_once_kept(start(train[0], disturbed, *train[1:]), disturbed, steps=900)
+    finished = finish(start(train[0], disturbed, *train[1:]))
     for table in TABLES:
         assert rows(disturbed, table) == rows(undisturbed, table), table
-    weights = []
-    for path in (disturbed, undisturbed):
-        store = f"sqlite:///{path}/mlflow.db"
-        mlflow.set_tracking_uri(store)
-        mlflow.set_registry_uri(store)
-        (version,) = MlflowClient().search_model_versions("name = 'main.rl.message_timing'")
-        model = resolve(version.version, name="main.rl.message_timing")
-        weights.append((policy_dir(model) / "saved_model/variables/variables.data-00000-of-00001").read_bytes())
-    assert weights[0] == weights[1]
+    (run,), (other,) = trainings(disturbed), trainings(undisturbed)
+    for printed in (resumed, finished):
+        assert f"Resuming run {run.info.run_id} from step" in printed
+    assert run.info.status == other.info.status == "FINISHED"
+    assert run.data.metrics["train/steps"] == other.data.metrics["train/steps"] < 3000
+    assert weights(disturbed) == weights(undisturbed)
+    assert losses(disturbed, run) == losses(undisturbed, other)  # each step once, whoever took it
+    assert len(list((disturbed / "events" / run.info.run_id).iterdir())) == 3
 
 
 KILLS = 10

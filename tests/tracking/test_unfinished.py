@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -148,6 +149,19 @@ def test_a_resumed_run_forgets_that_it_failed(client: MlflowClient) -> None:
     assert v.TAG_FAILURE not in ended.data.tags
 
 
+def test_a_run_is_not_resumed_on_what_it_was_not_trained_on(client: MlflowClient) -> None:
+    run_id = cut_short(client)
+    with (
+        take_over(DIGEST) as cut,
+        pytest.raises(StorageError, match="has changed at this moment"),
+        stage_run("train", application="a", resume=cut.run_id) as run,
+        checkpointed(run, cut) as kept,
+    ):
+        kept.of("e" * 32)
+    assert client.get_run(run_id).data.tags[v.TAG_TRAINING] == DIGEST
+    assert taken() == run_id
+
+
 def test_the_run_around_a_resumed_one_names_it(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = cut_short(client)
     with stage_run("main", application="a") as outer, stage_run("train", application="a", resume=cut) as run:
@@ -204,20 +218,17 @@ def test_of_two_that_claim_a_run_at_the_same_moment_one_gets_it(
 ) -> None:
     monkeypatch.setattr(trainer, "SETTLE_S", 2.0)
     run_id = cut_short(client)
-    barrier, holders = threading.Barrier(2), []
+    barrier = threading.Barrier(2, timeout=60)
 
-    def claim() -> None:
+    def claim(_: int) -> bool:
         barrier.wait()
         with Claim(run_id) as own:
-            holders.append(own.holds())
+            holds = own.holds()
             barrier.wait()
+            return holds
 
-    both = [threading.Thread(target=claim) for _ in range(2)]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert sorted(holders) == [False, True]
+    with ThreadPoolExecutor(2) as both:
+        assert sorted(both.map(claim, range(2))) == [False, True]
 
 
 def test_a_process_whose_run_was_taken_over_stops(client: MlflowClient) -> None:
