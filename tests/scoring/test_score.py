@@ -107,6 +107,7 @@ def test_a_row_holds_all_that_is_needed_to_learn_from_it(scored):
     assert (scored[v.POLICY_VERSION] == VERSION).all()
     assert scored[v.DECISION_ID].str.fullmatch("[0-9A-F]{32}").all()
     assert scored[v.DECISION_ID].is_unique
+    assert (scored[v.ACTION_MASK].isna() == (scored.player_id % 5 == 0)).all()
     assert [scored[v.OBSERVATION][0][name] for name in FEATURES] == [scored[name][0] for name in FEATURES]
 
 
