@@ -11,7 +11,7 @@ from rlbake.specs import Continuous, Discrete, MultiDiscrete
 
 DOCS = Path(__file__).parents[2] / "docs" / "agents.md"
 FACTS = {name: module.FACTS for name, module in AGENTS.items()}
-ACTIONS = (Discrete(["a", "b"]), MultiDiscrete({"x": ["a", "b"], "y": ["a", "b", "c"]}), Continuous([0], [1], ["price"]))
+ACTIONS = (Discrete(["a", "b"]), MultiDiscrete({"x": ["a", "b"], "y": ["c", "d"]}), Continuous([0], [1], ["price"]))
 
 
 def table() -> str:
