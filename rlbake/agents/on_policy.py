@@ -43,6 +43,8 @@ class OnPolicyConfig(AgentConfig):
     Attributes:
         epochs: passes over the rows, each of as many gradient steps as batches make up all rows.
         value_epochs: passes before those that teach the values alone, for they lag behind a policy that got better.
+        closeness: the policy learns no further once its decisions would be worth less than this share of as many of
+            its own (effective sample size), in [0, 1); 0: it never moves too far from what was logged.
         layers: units of each hidden layer (ReLU) of the policy and of the value network.
         learning_rate: Adam's step size, > 0.
         trace: λ, how far a return counts what happened rather than the value of where it led, in [0, 1].
@@ -52,6 +54,7 @@ class OnPolicyConfig(AgentConfig):
 
     epochs: Annotated[int, Field(ge=1)] = 10
     value_epochs: Annotated[int, Field(ge=0)] = 0
+    closeness: Annotated[float, Field(ge=0, lt=1)] = 0.95
     layers: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     trace: Annotated[float, Field(ge=0, le=1)] = 0.95
@@ -97,7 +100,8 @@ class OnPolicyLearner(Learner):
         self.network, self._before = dense_network(*self._shape), dense_network(*self._shape)
         self._values = dense_network(layers, size, 1)
         self._unit = [tf.Variable(0.0, trainable=False), tf.Variable(0.0, trainable=False)]  # mean, deviation; 0: unset
-        self._optimizer = tf.keras.optimizers.Adam()
+        # After steps that taught the values alone, 0.999 would make the policy's first ones three times as long.
+        self._optimizer = tf.keras.optimizers.Adam(beta_2=0.99)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._entropy = Setting()
         self._policy_learns = tf.Variable(1.0, trainable=False)
@@ -209,6 +213,12 @@ class OnPolicyLearner(Learner):
         """Of the logged actions under the policy as it is now, float64 [N]."""
         found = self.now((rows.features, rows.mask)).log_prob(self._family.seen(rows.action))
         return found.numpy().astype(np.float64) - self._family.unit()
+
+    def drift(self, rows: Rows) -> np.ndarray:
+        """log π(a | s) / π_logged(a | s), float64 [N]."""
+        observed, action = (rows.features, rows.mask), self._family.seen(rows.action)
+        drift = self.now(observed).log_prob(action) - self.before(observed).log_prob(action)
+        return drift.numpy().astype(np.float64)
 
     def head(self) -> Head:
         copy = dense_network(*self._shape)

@@ -25,10 +25,13 @@ from rlbake.dataset.transitions import Transitions
 from rlbake.errors import ConfigError, DataError
 from rlbake.quiet import tensorflow as tf
 
-RETURN = "return"
+RETURN, CLOSE = "return", "close"
 
 _FEWEST = 0.98  # effective sample size per row of decisions that count as the policy's own
 _AT_ONCE = 65_536  # rows that a network is applied to
+_LOOK_EVERY = 20  # steps between two looks at how far the policy has moved
+_LOOKED_AT = 2048  # rows, from all over
+_LARGEST = 300.0  # log weight: its square is still a number
 
 _logger = logging.getLogger(__name__)
 
@@ -59,6 +62,8 @@ class Passes:
         self._learner = learner
         self._steps = steps_per_pass(len(rows), config.batch_size)
         self._value_steps = config.agent.value_epochs * self._steps
+        self._closeness = config.agent.closeness
+        self._close = True
         self._followed: np.ndarray | None = None
 
     def segments(self, first: int, steps: int) -> Iterator[Segment]:
@@ -73,8 +78,8 @@ class Passes:
             into = first % self._steps
             if self._followed is None or not into:
                 self._followed = self._returns(self._learner.trace)
-            taken = min(steps, self._steps - into)
-            self._learner.teach(policy=first >= self._value_steps)
+            taken = min(steps, self._steps - into, _LOOK_EVERY)
+            self._learner.teach(policy=first >= self._value_steps and self._still_close())
             yield Segment(first, taken, self._whole(self._followed), None)
             first, steps = first + taken, steps - taken
 
@@ -86,15 +91,24 @@ class Passes:
         yield Part(self._rows, None)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {} if self._followed is None else {RETURN: self._followed}
+        close = {CLOSE: np.array(self._close)}
+        return close if self._followed is None else {RETURN: self._followed, **close}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        self._followed = state.get(RETURN)
+        self._followed, self._close = state.get(RETURN), bool(state[CLOSE])
 
     def _begin(self) -> None:
         refuse_stale(self._logged, self._each(self._learner.log_probability))
         zeros = np.zeros(len(self._successor))
         self._learner.begin(self._along(zeros, zeros, 1.0))
+
+    def _still_close(self) -> bool:
+        """Whether the policy has never been too far from the one that decided."""
+        if self._close and self._closeness:
+            self._close = effective_sample(self._learner.drift(self.sample(_LOOKED_AT))) >= self._closeness
+            if not self._close:
+                _logger.info("The policy has moved as far as its logs can tell: from now on only the values learn.")
+        return self._close
 
     def _returns(self, trace: float) -> np.ndarray:
         value = self._each(lambda rows: self._learner.value(rows.features).numpy())
@@ -153,11 +167,20 @@ def successors(rows: Transitions) -> np.ndarray:
     return nstep.successors(environment, rows.episode, rows.timestamp, rows.next_timestamp, rows.end != v.NOT_ENDED)
 
 
+def effective_sample(log_weight: np.ndarray) -> float:
+    """How many rows of a policy π so many of μ are worth, as a share: 1 / (1 + mean (w - 1)²), with w = π / μ.
+
+    It is Kish's (Σw)² / N Σw² where w is 1 on average, as it must be if π's choices are all among μ's, and
+    less where it is not.
+
+    Args:
+        log_weight: log w, float64 [N], of what μ did.
+    """
+    return 1 / (1 + float(np.mean(np.expm1(np.minimum(log_weight, _LARGEST)) ** 2)))
+
+
 def refuse_stale(logged: np.ndarray, own: np.ndarray) -> None:
     """Decisions that another policy made are nothing to go on for an agent that learns from its own.
-
-    With w = π / μ, the effective sample size of N rows is N / (1 + mean (w - 1)²): Kish's N (Σw)² / Σw²
-    where w is 1 on average, as it must be, and less where it is not.
 
     Args:
         logged: log μ, float [N], of what was done under whoever did it; NaN = unknown.
@@ -177,7 +200,7 @@ def refuse_stale(logged: np.ndarray, own: np.ndarray) -> None:
             f"on-policy training: {unknown:,} of {len(logged):,} rows don't say how probable their action was "
             f"(log_probability is missing), so nobody can tell whether this policy chose it. {advice}"
         )
-    share = 1 / (1 + float(np.mean(np.expm1(np.minimum(own - logged, 300.0)) ** 2)))
+    share = effective_sample(own - logged)
     if share < _FEWEST:
         raise DataError(
             f"on-policy training: the logs are stale. Their {len(logged):,} decisions are worth only {share:.0%} as "

@@ -37,7 +37,7 @@ class Config(OnPolicyConfig):
     name: Literal["reinforce"] = "reinforce"
     epochs: Annotated[int, Field(ge=1)] = 1
     value_epochs: Annotated[int, Field(ge=0)] = 4
-    trace: Annotated[float, Field(ge=0, le=1)] = 1.0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
 
 
 def learner(config: Config, *, size: int, action: Action, masked: bool) -> Reinforce:

@@ -190,7 +190,7 @@ def test_what_was_cut_off_counts_on_and_what_ended_does_not(name, random_walks):
         end=np.where(random_walks.end == v.TERMINATED, v.TERMINATED, v.TRUNCATED).astype(object),
     )
     lost = replace(cut, discount=np.zeros(len(cut)))
-    valued = {"epochs": 1, "value_epochs": 20}
+    valued = {"epochs": 1, "value_epochs": 30, "learning_rate": 0.003}
     further, ended = (trained(rows, config(name, valued)) for rows in (cut, lost))
     assert ended.metrics[VALUE] == pytest.approx(cut.reward.mean(), abs=0.04)
     assert further.metrics[VALUE] > 2 * cut.reward.mean()
@@ -275,13 +275,15 @@ def test_rows_without_episodes_are_refused(name, random_walks):
         {"learning_rate": 0.011},
         {"trace": 0.5},
         {"entropy": 0.1},
+        {"closeness": 0.9999},
         {"clipping": 0.05},
     ],
 )
 def test_every_number_changes_the_policy(name, changed, random_walks):
     if "clipping" in changed and name != "ppo":
         pytest.skip("nothing is clipped")
-    before, after = (trained(random_walks, config(name, {"epochs": 2, **agent})) for agent in ({}, changed))
+    basis = {"epochs": 2, "closeness": 0.0}
+    before, after = (trained(random_walks, config(name, {**basis, **agent})) for agent in ({}, changed))
     assert (chances(before, [2]) != chances(after, [2])).any()
 
 
