@@ -74,7 +74,7 @@ class Draws:
 
 
 class CriticLoss(tf_agent.TFAgent):
-    """For an agent of TF-Agents: its loss is the critics' alone, summed over them.
+    """For an agent of TF-Agents: its loss is the critics' alone: TD3's summed, SAC's averaged.
 
     The actor's is no error: it goes down as long as values go up.
     """
