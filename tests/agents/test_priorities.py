@@ -15,6 +15,7 @@ from tests.agents.test_loop import learner, random_rows
 from tests.agents.test_replay import columns, on_disk
 from tests.agents.test_training import config, values
 
+ARGUMENTS = ("checkpoint", "on_chunk")  # of fit
 ERRORS = np.array([0.0, 0.1, 0.1, 2.0, 5.0], np.float32)
 
 
@@ -102,8 +103,18 @@ def test_priorities_and_their_correction_change_what_is_learned_and_repeat_bit_f
 
 
 def trained(training, steps=150, **agent):
+    kwargs = {name: agent.pop(name) for name in ARGUMENTS if name in agent}
+    configured = config(agent, steps=steps)
     nothing = training.take(np.arange(0))
-    return fit(training, nothing, observation=OBSERVATION, action=ACTION, config=config(agent, steps=steps), seed=0)
+    return fit(training, nothing, observation=OBSERVATION, action=ACTION, config=configured, seed=0, **kwargs)
+
+
+def test_a_training_that_was_cut_short_ends_as_it_would_have(walk):
+    moments = []
+    whole = trained(walk(0.9), steps=150, priority=0.6, on_chunk=lambda moment: moments.append(moment()))
+    resumed = trained(walk(0.9), steps=150, priority=0.6, checkpoint=moments[0])
+    np.testing.assert_array_equal(values(resumed), values(whole))
+    assert (moments[0].replay["error"] != NEVER_DRAWN).any()
 
 
 def test_rare_rewards_are_learned_sooner(transitions):
