@@ -205,7 +205,7 @@ def peer_rate(config: TrainConfig, steps: int) -> tuple[float, float] | None:
 def bare_side(rows: Transitions, name: str, config: TrainConfig) -> Side:
     """TF-Agents' agent in a graph loop of its own: nothing of rlbake is in it but how the agent is made."""
     learner = learner_of(rows, name, config)
-    agent, experience = learner._loop._agent, learner._loop._experience
+    agent, experience = learner.loop.agent, learner.loop.experience
     columns = Rows(
         tf.constant(np.stack(list(rows.observation.values()), axis=1), tf.float32),
         tf.ones([ROWS, 0], tf.bool),

@@ -5,7 +5,6 @@ The agent learns on the scale on which every number's bounds are -1 and 1.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from tf_agents.utils import common
 
 from rlbake.agents.averaging import Average
 from rlbake.agents.bounds import Bounds
-from rlbake.agents.learner import AgentConfig, Learner
+from rlbake.agents.learner import AgentConfig, LoopLearner
 from rlbake.agents.loop import GraphLoop, Rows, as_transition
 from rlbake.agents.networks import dense_layers, dense_network, restart
 from rlbake.quiet import tensorflow as tf
@@ -92,7 +91,7 @@ class CriticLoss(tf_agent.TFAgent):
         return self.critic_loss(here, action, there)
 
 
-class ActorCritic(Learner):
+class ActorCritic(LoopLearner):
     """An agent of TF-Agents with an actor and critics.
 
     Args:
@@ -156,8 +155,9 @@ class ActorCritic(Learner):
             optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._actor_optimizer.build(self.actor.trainable_variables)
         self._critic_optimizer.build([weight for critic in self.critics for weight in critic.trainable_variables])
-        self._loop = GraphLoop(self._agent, self._experience, self._after_step)
+        loop = GraphLoop(self._agent, self._experience, self._after_step)
         super().__init__(
+            loop,
             network=self.actor.variables,
             critics=[weight for critic in self.critics for weight in critic.variables],
             targets=[weight for _, target in self._targets for weight in target.variables],
@@ -216,25 +216,6 @@ class ActorCritic(Learner):
         self._clipping.assign(config.gradient_clipping)
         self._average.configure(config.averaging)
 
-    def run(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        first_step: int,
-        steps: int,
-        seed: int,
-        cumulative: tf.Tensor | None = None,
-    ) -> float:
-        return _told(
-            lambda: self._loop.run(
-                rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
-            )
-        )
-
-    def loss(self, rows: Rows) -> float:
-        return _told(lambda: float(self._loop.loss(rows)))
-
     def value(self, features: tf.Tensor) -> tf.Tensor:
         decided = features, self.greedy(features)
         return tf.reduce_min([critic(decided)[0] for critic in self.critics], axis=0)
@@ -266,13 +247,3 @@ def _built(layers: list[tf.keras.layers.Layer], inputs: Any) -> sequential.Seque
     network = sequential.Sequential(layers)
     network.create_variables(inputs)
     return network
-
-
-def _told(loss: Callable[[], float]) -> float:
-    """NaN where TF-Agents refuses a loss that is not finite: what that means is for whoever trains to say."""
-    try:
-        return loss()
-    except tf.errors.InvalidArgumentError as error:
-        if "inf or nan" not in str(error):
-            raise
-        return math.nan

@@ -19,7 +19,7 @@ from rlbake.agents.categorical import allowed_logits
 from rlbake.agents.distributions import Family, OverActions, family
 from rlbake.agents.facts import Facts
 from rlbake.agents.heads import Head
-from rlbake.agents.learner import NETWORK, AgentConfig, Learner
+from rlbake.agents.learner import NETWORK, AgentConfig, LoopLearner
 from rlbake.agents.loop import GraphLoop, Rows
 from rlbake.agents.networks import dense_network, restart
 from rlbake.agents.policy_networks import PolicyNetwork
@@ -81,7 +81,7 @@ def _learner(drawn_from: Family, layers: tuple[int, ...], size: int, masked: boo
     return Cloner(drawn_from, layers, size, masked)
 
 
-class Cloner(Learner):
+class Cloner(LoopLearner):
     """TF-Agents' BehavioralCloningAgent.
 
     Args:
@@ -115,8 +115,9 @@ class Cloner(Learner):
         self._average = Average(self.network.variables)
         self._optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._optimizer.build(self.network.trainable_variables)
-        self._loop = GraphLoop(self._agent, self._decided, lambda: self._average.follow(self._agent.train_step_counter))
+        loop = GraphLoop(self._agent, self._decided, lambda: self._average.follow(self._agent.train_step_counter))
         super().__init__(
+            loop,
             **{NETWORK: self.network.variables},
             agent=[self._agent.train_step_counter],
             optimizer=self._optimizer.variables,
@@ -135,23 +136,6 @@ class Cloner(Learner):
         self._weight_decay.assign(config.weight_decay)
         self._average.configure(config.averaging)
         self._epsilon = config.epsilon
-
-    def run(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        first_step: int,
-        steps: int,
-        seed: int,
-        cumulative: tf.Tensor | None = None,
-    ) -> float:
-        return self._loop.run(
-            rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
-        )
-
-    def loss(self, rows: Rows) -> float:
-        return float(self._loop.loss(rows))
 
     def unseen_metrics(self, rows: Rows) -> dict[str, float]:
         """`train/agreement`: the share of rows whose greedy action is the cloned one; numbers never quite agree."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -12,7 +13,8 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from rlbake.agents.heads import Head
-from rlbake.agents.loop import Part, Rows
+from rlbake.agents.loop import GraphLoop, Part, Rows
+from rlbake.agents.priorities import Priorities
 from rlbake.errors import ConfigError
 from rlbake.quiet import tensorflow as tf
 
@@ -81,7 +83,7 @@ class Learner(ABC):
         first_step: int,
         steps: int,
         seed: int,
-        cumulative: tf.Tensor | None = None,
+        cumulative: tf.Tensor | Priorities | None = None,
     ) -> float:
         """Takes gradient steps and returns their mean loss: see `GraphLoop.run`."""
 
@@ -151,6 +153,48 @@ class Learner(ABC):
         for part, group in self._groups.items():
             for variable, value in zip(group, values[part], strict=True):
                 variable.assign(value)
+
+
+class LoopLearner(Learner):
+    """One that takes gradient steps in a graph loop. A loss that is not finite is NaN, though TF-Agents raises.
+
+    Args:
+        loop: which trains it.
+        groups: as in Learner.
+    """
+
+    def __init__(self, loop: GraphLoop, **groups: Sequence[tf.Variable]) -> None:
+        self.loop = loop
+        super().__init__(**groups)
+
+    def run(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        first_step: int,
+        steps: int,
+        seed: int,
+        cumulative: tf.Tensor | Priorities | None = None,
+    ) -> float:
+        return _told(
+            lambda: self.loop.run(
+                rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
+            )
+        )
+
+    def loss(self, rows: Rows) -> float:
+        return _told(lambda: float(self.loop.loss(rows)))
+
+
+def _told(loss: Callable[[], float]) -> float:
+    """NaN where TF-Agents refuses a loss that is not finite: what that means is for whoever trains to say."""
+    try:
+        return loss()
+    except tf.errors.InvalidArgumentError as error:
+        if "inf or nan" not in str(error):
+            raise
+        return math.nan
 
 
 def _shapes(variables: Variables) -> dict[str, list[tuple[int, ...]]]:

@@ -77,8 +77,8 @@ class GraphLoop:
         compilable: bool = True,
         errors: Callable[[tf_agent.LossInfo], tf.Tensor] | None = None,
     ) -> None:
-        self._agent = agent
-        self._experience = experience
+        self.agent = agent
+        self.experience = experience
         self._after_step = after_step
         self._compilable = compilable
         self._errors = errors
@@ -140,7 +140,7 @@ class GraphLoop:
     def _run_steps(self, batches: Rows, steps: tf.Tensor) -> tf.Tensor:
         def take_step(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = Rows(*(column[step] for column in batches))
-            loss = self._agent.train(self._experience(batch)).loss
+            loss = self.agent.train(self.experience(batch)).loss
             with tf.control_dependencies([loss]):
                 self._after_step()
             return step + 1, total + loss
@@ -193,7 +193,7 @@ class GraphLoop:
 
         def take_step(step: tf.Tensor, total: tf.Tensor, found: tf.TensorArray) -> tuple[Any, ...]:
             batch = Rows(*(column[step] for column in batches))
-            learned = self._agent.train(self._experience(batch), weights=factors[step])
+            learned = self.agent.train(self.experience(batch), weights=factors[step])
             found = found.write(step, errors(learned))
             with tf.control_dependencies([learned.loss]):
                 self._after_step()
@@ -205,7 +205,7 @@ class GraphLoop:
 
     def _loss(self, rows: Rows) -> tf.Tensor:
         """Mean loss of rows, without learning from them."""
-        return self._agent.loss(self._experience(rows)).loss
+        return self.agent.loss(self.experience(rows)).loss
 
 
 def as_transition(batch: Rows) -> trajectory.Transition:

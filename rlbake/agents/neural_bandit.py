@@ -13,8 +13,8 @@ from tf_agents.trajectories import time_step
 
 from rlbake.agents.averaging import Average
 from rlbake.agents.bandit import as_trajectory
-from rlbake.agents.learner import AgentConfig, Learner
-from rlbake.agents.loop import GraphLoop, Rows
+from rlbake.agents.learner import AgentConfig, LoopLearner
+from rlbake.agents.loop import GraphLoop
 from rlbake.agents.networks import dense_network, restart
 from rlbake.quiet import tensorflow as tf
 
@@ -41,7 +41,7 @@ class NeuralConfig(AgentConfig):
     epsilon: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
-class NeuralBandit(Learner):
+class NeuralBandit(LoopLearner):
     """Minimises the squared error of the rewards that it predicts, with TF-Agents' NeuralEpsilonGreedyAgent.
 
     Args:
@@ -74,8 +74,9 @@ class NeuralBandit(Learner):
         self._average = Average(self.network.variables)
         self._optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._optimizer.build(self.network.trainable_variables)
-        self._loop = GraphLoop(agent, as_trajectory, lambda: self._average.follow(self._steps))
+        loop = GraphLoop(agent, as_trajectory, lambda: self._average.follow(self._steps))
         super().__init__(
+            loop,
             network=self.network.variables,
             agent=[self._steps],
             optimizer=self._optimizer.variables,
@@ -96,23 +97,6 @@ class NeuralBandit(Learner):
         self._clipping.assign(config.gradient_clipping)
         self._average.configure(config.averaging)
         self.epsilon = config.epsilon
-
-    def run(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        first_step: int,
-        steps: int,
-        seed: int,
-        cumulative: tf.Tensor | None = None,
-    ) -> float:
-        return self._loop.run(
-            rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
-        )
-
-    def loss(self, rows: Rows) -> float:
-        return float(self._loop.loss(rows))
 
     def value(self, features: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(self.network(features)[0], axis=1)

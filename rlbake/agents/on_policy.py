@@ -15,7 +15,7 @@ from tf_agents.trajectories import time_step, trajectory
 from rlbake.agents.distributions import Family
 from rlbake.agents.facts import Facts
 from rlbake.agents.heads import Head
-from rlbake.agents.learner import NETWORK, AgentConfig, Learner
+from rlbake.agents.learner import NETWORK, AgentConfig, LoopLearner
 from rlbake.agents.loop import GraphLoop, Rows
 from rlbake.agents.networks import dense_network, restart
 from rlbake.agents.policy_networks import Observed, PolicyNetwork, ValueNetwork
@@ -80,7 +80,7 @@ class Setting:
 tf.register_tensor_conversion_function(Setting, lambda setting, *_, **__: tf.convert_to_tensor(setting.variable))
 
 
-class OnPolicyLearner(Learner):
+class OnPolicyLearner(LoopLearner):
     """An agent of TF-Agents with a policy and a value network, which sees values in units of their spread.
 
     Args:
@@ -118,9 +118,10 @@ class OnPolicyLearner(Learner):
         )
         self._agent.initialize()
         self._optimizer.build([*self.network.trainable_variables, *self._values.trainable_variables])
-        self._loop = GraphLoop(self._agent, self._experience)
+        loop = GraphLoop(self._agent, self._experience)
         self.trace = 1.0
         super().__init__(
+            loop,
             **{NETWORK: self.network.variables},
             values=[*self._values.variables, *self._unit],
             before=self._before.variables,
@@ -180,20 +181,6 @@ class OnPolicyLearner(Learner):
     def advantage(self, returns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """How much better than expected it went; 0 while the policy does not learn. No gradient reaches the values."""
         return tf.stop_gradient(self._policy_learns * (returns - values))
-
-    def run(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        first_step: int,
-        steps: int,
-        seed: int,
-        cumulative: tf.Tensor | None = None,
-    ) -> float:
-        return self._loop.run(
-            rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
-        )
 
     def loss(self, rows: Rows) -> float:
         """Mean squared TD error of the values, in their unit."""

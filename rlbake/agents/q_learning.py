@@ -17,10 +17,10 @@ from tf_agents.utils import common
 from rlbake.agents.averaging import Average
 from rlbake.agents.conservatism import ConservativeDqnAgent
 from rlbake.agents.heads import ValueHead
-from rlbake.agents.learner import AgentConfig, Learner
+from rlbake.agents.learner import AgentConfig, LoopLearner
 from rlbake.agents.loop import GraphLoop, Rows, as_masked_transition, as_transition
 from rlbake.agents.networks import dense_network, restart
-from rlbake.agents.priorities import Priorities, Prioritisation
+from rlbake.agents.priorities import Prioritisation
 from rlbake.errors import SpecError
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Discrete, MultiDiscrete
@@ -91,7 +91,7 @@ def number_of_actions(name: str, action: Action) -> int:
     return len(action)
 
 
-class ValueLearner(Learner):
+class ValueLearner(LoopLearner):
     """A DQN agent of TF-Agents, or one of its subclasses.
 
     Args:
@@ -140,13 +140,14 @@ class ValueLearner(Learner):
         self._average = Average(self.network.variables)
         self._optimizer.exclude_from_weight_decay(var_names=["bias"])
         self._optimizer.build(self.network.trainable_variables)
-        self._loop = GraphLoop(
+        loop = GraphLoop(
             self._agent,
             lambda batch: self._experience(batch, masked),
             self._after_step,
             errors=lambda learned: tf.abs(learned.extra.td_error),
         )
         super().__init__(
+            loop,
             network=self.network.variables,
             target=self._agent._target_q_network.variables,
             agent=[self._agent.train_step_counter],
@@ -171,23 +172,6 @@ class ValueLearner(Learner):
         self._clipping.assign(config.gradient_clipping)
         self._average.configure(config.averaging)
         self._epsilon = config.epsilon
-
-    def run(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        first_step: int,
-        steps: int,
-        seed: int,
-        cumulative: tf.Tensor | Priorities | None = None,
-    ) -> float:
-        return self._loop.run(
-            rows, batch_size=batch_size, first_step=first_step, steps=steps, seed=seed, cumulative=cumulative
-        )
-
-    def loss(self, rows: Rows) -> float:
-        return float(self._loop.loss(rows))
 
     def value(self, features: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(self.values(self.network, features), axis=1)

@@ -52,6 +52,7 @@ ColumnsOf = Callable[[Transitions], Columns]
 _LOOK_EVERY = 3  # passes over the rows between two looks at the metrics, if these are fewer than CHUNK steps
 _FEWEST_HELD_OUT = 100  # rows; the loss on fewer says too little to end a training
 _PROBE = 2048  # rows, from all over, on which losses are reported along the way
+_PROOF = 32_768  # rows, from all over, on which losses are compared before one ends a training
 _COMPRESSED = 100_000  # rows, from all over, that an autoencoder learns from
 _VALUED = 512  # rows, from all over, on which the mean value is
 _SUMMED = 10  # rows per step of a chunk: summing rows up takes as much memory as drawing such batches
@@ -124,8 +125,8 @@ def fit(
             learner.resume(config.agent, checkpoint.variables)
             replay.restore(checkpoint.replay)
         limit = max(map(abs, replay.returns))
-        valued, known = replay.sample(_VALUED).features, replay.sample(_PROBE)
-        unseen = _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
+        valued = replay.sample(_VALUED).features
+        known, unseen = replay.sample(_PROBE), _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
         metrics: dict[str, float] = {}
         taken, last = before, gradient_steps(config, len(training))
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
@@ -145,8 +146,19 @@ def fit(
             if on_metrics:
                 on_metrics(taken, metrics)
             _refuse_divergence(metrics, limit, taken)
-            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(config, metrics, learner, known):
-                break
+            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(
+                config, learner, learner.loss(known), metrics[HOLDOUT_LOSS]
+            ):
+                known_loss, unseen_loss = map(
+                    learner.loss, (replay.sample(_PROOF), _sampled(holdout, columns_of, _PROOF))
+                )
+                if _overfits(config, learner, known_loss, unseen_loss):
+                    _logger.info(
+                        "Ended at step %d, before the last: overfit = %g does not allow for a held-out loss of %.4g "
+                        "beside a training loss of %.4g.",
+                        taken, config.overfit, unseen_loss, known_loss,
+                    )  # fmt: skip
+                    break
             if on_chunk and first + steps < last:
                 on_chunk(partial(_moment, first + steps, learner, replay))
         if learner.sums:
@@ -288,19 +300,10 @@ def _sampled(rows: Transitions | Streamed, columns_of: ColumnsOf, most: int) -> 
     return to_rows(lambda name: np.concatenate([sample[name] for sample in samples]))
 
 
-def _overfits(config: TrainConfig, metrics: dict[str, float], learner: Learner, known: Rows) -> bool:
+def _overfits(config: TrainConfig, learner: Learner, loss: float, unseen_loss: float) -> bool:
     if config.overfit is None:
         return False
-    loss = learner.loss(known)
-    most = loss + math.log(config.overfit) if learner.logarithmic else loss * config.overfit
-    if metrics[HOLDOUT_LOSS] <= most:
-        return False
-    _logger.info(
-        "Ended at step %d, before the last: held-out loss %.4g is more than %.4g, where overfit = %g allows for the "
-        "training loss of %.4g.",
-        metrics[STEPS], metrics[HOLDOUT_LOSS], most, config.overfit, loss,
-    )  # fmt: skip
-    return True
+    return unseen_loss > (loss + math.log(config.overfit) if learner.logarithmic else loss * config.overfit)
 
 
 def _refuse_divergence(metrics: dict[str, float], limit: float, step: int) -> None:

@@ -161,10 +161,10 @@ def test_the_second_training_does_not_trace_again(decisions):
     configured = config(steps=50)
     cloned(decisions, configured)
     made = behavioral_cloning.learner(configured.agent, size=1, action=ACTION, masked=False)
-    traces = made._loop._compiled_steps.experimental_get_tracing_count()
+    traces = made.loop._compiled_steps.experimental_get_tracing_count()
     assert traces > 0
     cloned(decisions.take(np.arange(3000)), config({"learning_rate": 0.02, "averaging": 0.5}, steps=70), seed=5)
-    assert made._loop._compiled_steps.experimental_get_tracing_count() == traces
+    assert made.loop._compiled_steps.experimental_get_tracing_count() == traces
 
 
 def test_agreement_is_the_share_of_held_out_decisions_that_the_clone_makes(decisions):

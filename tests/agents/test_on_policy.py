@@ -292,10 +292,10 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_nothing_is_traced_
     first, other = (trained(random_walks, configured, seed=seed) for seed in (3, 4))
     made = AGENTS[name].learner(configured.agent, size=1, action=ACTION, masked=False)
     trained(random_walks.take(np.arange(600)), configured)  # so that the number of rows is known to vary
-    traces = made._loop._chunk.experimental_get_tracing_count()
+    traces = made.loop._chunk.experimental_get_tracing_count()
     again = trained(random_walks, configured, seed=3)
     trained(random_walks.take(np.arange(500)), config(name, {"learning_rate": 0.1, "entropy": 0.3, "trace": 0.2}))
-    assert made._loop._chunk.experimental_get_tracing_count() == traces
+    assert made.loop._chunk.experimental_get_tracing_count() == traces
     for part, group in first.variables.items():
         for one, two in zip(group, again.variables[part], strict=True):
             np.testing.assert_array_equal(one, two)
