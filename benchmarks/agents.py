@@ -27,8 +27,8 @@ import click
 from rlbake import vocabulary as v
 
 if TYPE_CHECKING:
-    from rlbake.agents.fitted import FittedAgent, WarmStart
     from rlbake.period.period import Period
+    from rlbake.training.fitted import FittedAgent, WarmStart
 
 EPISODES = 20_000  # a score is then known to within 0.01
 PERIODS = 10  # of an agent that learns on-policy
@@ -80,10 +80,10 @@ def records(scenario: str, agents: list[str], seed: int, folder: str) -> Iterato
 
 def trained(period: Period, agent: str, warm_start: WarmStart | None = None) -> FittedAgent:
     """The agent at its defaults, on the training window that ends with the period's."""
-    from rlbake.agents.training import fit
     from rlbake.dataset.reading import read
     from rlbake.period.dataset import pinned
     from rlbake.period.train import reading, training_config
+    from rlbake.training.fit import fit
 
     config = training_config(period, agent)
     with read(pinned(period), reading(period, config), holdout=config.holdout) as (training, holdout):
@@ -112,12 +112,12 @@ def scored(period: Period, fitted: FittedAgent, folder: str) -> float:
 
 def on_policy(period: Period, agent: str, tables: str, folder: str) -> float:
     """Every window is decided by what the one before has made of the agent, and nothing else is learned from."""
-    from rlbake.agents.fitted import read_warm_start
     from rlbake.period.build import build_trajectories
     from rlbake.period.period import open_period
     from rlbake.policies.behaviour import RandomPolicy
     from rlbake.policies.export import export_policy
     from rlbake.policies.saved import SavedPolicy
+    from rlbake.training.fitted import read_warm_start
 
     cadence, window = period.application.cadence, period.application.cadence.first
     policy, warm_start = RandomPolicy(period.application.action), None

@@ -77,11 +77,11 @@ def generate(spark: SparkSession, path: Path, rows: int) -> None:
 
 def train(path: Path, folder: Path) -> None:
     """A policy and a model of its values, both of a few rows."""
-    from rlbake.agents.config import resolve
-    from rlbake.agents.training import fit
     from rlbake.dataset.transitions import Transitions
     from rlbake.evaluation.q_model import fit_q
     from rlbake.policies.export import export_policy
+    from rlbake.training.config import resolve
+    from rlbake.training.fit import fit
 
     table = pq.read_table(next(path.glob("*.parquet"))).slice(0, SAMPLE).flatten()
     seen = {name: table[f"{v.OBSERVATION}.{name}"].to_numpy() for name in FEATURES}

@@ -100,10 +100,10 @@ def _window(ds: str, row: np.ndarray, random: np.random.Generator) -> pa.Table:
 
 def trained(uri: str, windows: list[str], budget: int | None, steps: int) -> dict[str, float]:
     """Reads and trains: rows, parts, seconds and bytes."""
-    from rlbake.agents.config import TrainConfig, resolve
-    from rlbake.agents.training import STEPS, fit
     from rlbake.dataset.reading import read
     from rlbake.dataset.streamed import Streamed
+    from rlbake.training.config import TrainConfig, resolve
+    from rlbake.training.fit import STEPS, fit
 
     config = resolve({"steps": steps, "overfit": None}, gamma=READING.gamma)
     chunks: list[float] = []

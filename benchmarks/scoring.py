@@ -35,13 +35,13 @@ from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 
 from benchmarks.trajectories import measured
 from rlbake import vocabulary as v
-from rlbake.agents.config import resolve
-from rlbake.agents.training import fit
 from rlbake.dataset.transitions import Transitions
 from rlbake.policies.export import export_policy
 from rlbake.scoring.score import decide, score
 from rlbake.scoring.shipment import pack
 from rlbake.tracking.model import log_agent
+from rlbake.training.config import resolve
+from rlbake.training.fit import fit
 from rlbake.warehouse.session import spark_session
 from rlbake.warehouse.table import Table
 

@@ -7,7 +7,7 @@ First of double DQN:
 graph     TF-Agents' agent.train in a tf.function over tf.range, with batches gathered at random
           from tensors in memory
 buffer    TFUniformReplayBuffer as a tf.data dataset, and common.function(agent.train)
-rlbake    rlbake.agents.training.fit as it is: preprocessing, metrics and copies included, and
+rlbake    rlbake.training.fit.fit as it is: preprocessing, metrics and copies included, and
           weight decay and weight averaging, which the other two do without
 d3rlpy    its double DQN with the same network, batches and learning rate, on as many rows; in an
           environment of its own, where `make bench-d3rlpy` has made one
@@ -43,12 +43,12 @@ from tf_agents.trajectories import policy_step, time_step, trajectory
 from tf_agents.utils import common
 
 from rlbake.agents import AGENTS
-from rlbake.agents.config import TrainConfig, resolve
-from rlbake.agents.learner import Learner
-from rlbake.agents.loop import Rows
-from rlbake.agents.networks import dense_network
-from rlbake.agents.training import fit
 from rlbake.dataset.transitions import Transitions
+from rlbake.learners.learner import Learner
+from rlbake.learners.loop import Rows
+from rlbake.learners.networks import dense_network
+from rlbake.training.config import TrainConfig, resolve
+from rlbake.training.fit import fit
 
 ROWS, FEATURES, ACTIONS, GAMMA = 10_000, 4, 2, 0.99
 OBSERVATION = tuple(Number(f"f{i}") for i in range(FEATURES))

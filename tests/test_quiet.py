@@ -23,7 +23,7 @@ def test_nothing_is_said_unless_something_fails(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err == "the reason\nafterwards\n"
 
 
-@pytest.mark.parametrize("module", ["rlbake.agents.training", "rlbake.policies.saved"])
+@pytest.mark.parametrize("module", ["rlbake.training.fit", "rlbake.policies.saved"])
 def test_tensorflow_starts_without_a_word(module: str):
     code = f"import {module}, tensorflow; tensorflow.constant(1.0) + 1.0"
     started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.heads import Chosen, ContinuousHead, ValueHead
-from rlbake.agents.networks import dense_network
 from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.heads import Chosen, ContinuousHead, ValueHead
+from rlbake.learners.networks import dense_network
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Binary, Category, Continuous, Feature, MultiDiscrete, Number
+from rlbake.training.config import resolve
+from rlbake.training.fitted import FittedAgent
 
 OBSERVATION = (Number("level"), Binary("payer"), Category("country", ["US", "DE"]))
 BUNDLE = MultiDiscrete({"item": ["sword", "shield", "cape"], "discount": ["none", "half"]})

@@ -14,16 +14,16 @@ from pydantic.dataclasses import dataclass
 from tf_agents.agents.behavioral_cloning import behavioral_cloning_agent
 from tf_agents.trajectories import time_step, trajectory
 
-from rlbake.agents.averaging import Average
-from rlbake.agents.categorical import allowed_logits
-from rlbake.agents.distributions import Family, OverActions, family
-from rlbake.agents.facts import Facts
-from rlbake.agents.heads import Head
-from rlbake.agents.learner import NETWORK, AgentConfig, LoopLearner
-from rlbake.agents.loop import GraphLoop, Rows
-from rlbake.agents.networks import dense_network, restart
-from rlbake.agents.policy_networks import PolicyNetwork
 from rlbake.errors import ConfigError
+from rlbake.learners.averaging import Average
+from rlbake.learners.categorical import allowed_logits
+from rlbake.learners.distributions import Family, OverActions, family
+from rlbake.learners.facts import Facts
+from rlbake.learners.heads import Head
+from rlbake.learners.learner import NETWORK, AgentConfig, LoopLearner
+from rlbake.learners.loop import GraphLoop, Rows
+from rlbake.learners.networks import dense_network, restart
+from rlbake.learners.policy_networks import PolicyNetwork
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Continuous, Discrete, MultiDiscrete
 

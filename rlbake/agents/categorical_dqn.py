@@ -14,9 +14,9 @@ from pydantic.dataclasses import dataclass
 from tf_agents.networks import categorical_q_network
 from tf_agents.specs import tensor_spec
 
-from rlbake.agents.distributional import DistributionalAgent, DistributionalConfig, DistributionalLearner
-from rlbake.agents.facts import Facts
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.learners.distributional import DistributionalAgent, DistributionalConfig, DistributionalLearner
+from rlbake.learners.facts import Facts
+from rlbake.learners.q_learning import number_of_actions
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Discrete, MultiDiscrete
 

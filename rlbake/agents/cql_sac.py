@@ -16,9 +16,9 @@ from tf_agents.agents.cql import cql_sac_agent
 from tf_agents.agents.sac.sac_agent import SacAgent
 from tf_agents.utils import common
 
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.facts import Facts
-from rlbake.agents.stochastic_actor import SeededSac, StochasticActorCritic, StochasticConfig
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.facts import Facts
+from rlbake.learners.stochastic_actor import SeededSac, StochasticActorCritic, StochasticConfig
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous
 

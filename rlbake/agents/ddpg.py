@@ -13,10 +13,10 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from tf_agents.agents.ddpg import ddpg_agent
 
-from rlbake.agents.actor_critic import CriticLoss
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.deterministic_actor import DeterministicActorCritic, DeterministicConfig
-from rlbake.agents.facts import Facts
+from rlbake.learners.actor_critic import CriticLoss
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.deterministic_actor import DeterministicActorCritic, DeterministicConfig
+from rlbake.learners.facts import Facts
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous
 

@@ -12,9 +12,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from tf_agents.agents.dqn import dqn_agent
 
-from rlbake.agents.conservatism import ConservativeDqnAgent
-from rlbake.agents.facts import Facts
-from rlbake.agents.q_learning import QLearner, QLearningConfig, number_of_actions
+from rlbake.learners.conservatism import ConservativeDqnAgent
+from rlbake.learners.facts import Facts
+from rlbake.learners.q_learning import QLearner, QLearningConfig, number_of_actions
 from rlbake.specs import Action, Discrete, MultiDiscrete
 
 FACTS = Facts(

@@ -9,9 +9,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tf_agents.bandits.agents.lin_ucb_agent import LinearUCBAgent
 
-from rlbake.agents.facts import Facts
-from rlbake.agents.linear_bandit import UNREAD_BY_SUMS, LinearConfig, LinearLearner, UpperBoundHead
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.learners.facts import Facts
+from rlbake.learners.linear_bandit import UNREAD_BY_SUMS, LinearConfig, LinearLearner, UpperBoundHead
+from rlbake.learners.q_learning import number_of_actions
 from rlbake.specs import Action, Discrete, MultiDiscrete
 
 FACTS = Facts(

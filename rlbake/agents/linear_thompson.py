@@ -15,9 +15,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tf_agents.bandits.agents.linear_thompson_sampling_agent import LinearThompsonSamplingAgent
 
-from rlbake.agents.facts import Facts
-from rlbake.agents.heads import Preferred, distribution
-from rlbake.agents.linear_bandit import (
+from rlbake.learners.facts import Facts
+from rlbake.learners.heads import Preferred, distribution
+from rlbake.learners.linear_bandit import (
     UNREAD_BY_SUMS,
     LinearConfig,
     LinearHead,
@@ -26,7 +26,7 @@ from rlbake.agents.linear_bandit import (
     blocks,
     projected,
 )
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.learners.q_learning import number_of_actions
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Discrete, MultiDiscrete
 

@@ -11,11 +11,11 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from rlbake.agents.bandit import UNREAD
-from rlbake.agents.facts import Facts
-from rlbake.agents.heads import ValueHead
-from rlbake.agents.neural_bandit import NeuralBandit, NeuralConfig
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.learners.bandit import UNREAD
+from rlbake.learners.facts import Facts
+from rlbake.learners.heads import ValueHead
+from rlbake.learners.neural_bandit import NeuralBandit, NeuralConfig
+from rlbake.learners.q_learning import number_of_actions
 from rlbake.specs import Action, Discrete, MultiDiscrete
 
 FACTS = Facts(

@@ -17,12 +17,12 @@ from pydantic.dataclasses import dataclass
 from tf_agents.bandits.agents.lin_ucb_agent import LinearUCBAgent
 from tf_agents.networks.sequential import Sequential
 
-from rlbake.agents.bandit import UNREAD
-from rlbake.agents.facts import Facts
-from rlbake.agents.linear_bandit import LinearConfig, LinearModel, UpperBoundHead
-from rlbake.agents.loop import Part, Rows
-from rlbake.agents.neural_bandit import NeuralBandit, NeuralConfig
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.learners.bandit import UNREAD
+from rlbake.learners.facts import Facts
+from rlbake.learners.linear_bandit import LinearConfig, LinearModel, UpperBoundHead
+from rlbake.learners.loop import Part, Rows
+from rlbake.learners.neural_bandit import NeuralBandit, NeuralConfig
+from rlbake.learners.q_learning import number_of_actions
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Discrete, MultiDiscrete
 

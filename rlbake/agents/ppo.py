@@ -14,10 +14,10 @@ from pydantic.dataclasses import dataclass
 from tf_agents.agents.ppo import ppo_clip_agent, ppo_utils
 from tf_agents.trajectories import trajectory
 
-from rlbake.agents.distributions import Family, family
-from rlbake.agents.loop import Rows
-from rlbake.agents.on_policy import OnPolicyConfig, OnPolicyLearner, Setting, facts, one_step
-from rlbake.agents.policy_networks import Observed
+from rlbake.learners.distributions import Family, family
+from rlbake.learners.loop import Rows
+from rlbake.learners.on_policy import OnPolicyConfig, OnPolicyLearner, Setting, facts, one_step
+from rlbake.learners.policy_networks import Observed
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action
 

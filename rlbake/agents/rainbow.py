@@ -15,10 +15,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from rlbake.agents.distributional import DistributionalConfig, DistributionalLearner, DoubleDistributionalAgent
-from rlbake.agents.dueling import DuelingNetwork
-from rlbake.agents.facts import Facts
-from rlbake.agents.q_learning import number_of_actions
+from rlbake.learners.distributional import DistributionalConfig, DistributionalLearner, DoubleDistributionalAgent
+from rlbake.learners.dueling import DuelingNetwork
+from rlbake.learners.facts import Facts
+from rlbake.learners.q_learning import number_of_actions
 from rlbake.specs import Action, Discrete, MultiDiscrete
 
 FACTS = Facts(

@@ -17,10 +17,10 @@ from tf_agents.agents import tf_agent
 from tf_agents.agents.reinforce import reinforce_agent
 from tf_agents.trajectories import trajectory
 
-from rlbake.agents.distributions import Family, family
-from rlbake.agents.loop import Rows
-from rlbake.agents.on_policy import OnPolicyConfig, OnPolicyLearner, facts, one_step
-from rlbake.agents.policy_networks import Observed
+from rlbake.learners.distributions import Family, family
+from rlbake.learners.loop import Rows
+from rlbake.learners.on_policy import OnPolicyConfig, OnPolicyLearner, facts, one_step
+from rlbake.learners.policy_networks import Observed
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action
 

@@ -13,9 +13,9 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.facts import Facts
-from rlbake.agents.stochastic_actor import StochasticActorCritic, StochasticConfig
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.facts import Facts
+from rlbake.learners.stochastic_actor import StochasticActorCritic, StochasticConfig
 from rlbake.specs import Continuous
 
 FACTS = Facts(

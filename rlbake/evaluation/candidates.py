@@ -14,8 +14,6 @@ import pandas as pd
 
 from rlbake import vocabulary as v
 from rlbake.agents import AGENTS
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.training import fit
 from rlbake.dataset.split import hashes
 from rlbake.dataset.transitions import Transitions
 from rlbake.evaluation.behavior import fit_behavior
@@ -29,6 +27,8 @@ from rlbake.policies.behaviour import RulesPolicy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Discrete, Feature, MultiDiscrete
+from rlbake.training.config import TrainConfig
+from rlbake.training.fit import fit
 from rlbake.world import Observations
 
 MAX_UNITS = 10_000

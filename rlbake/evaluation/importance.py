@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.heads import DiscreteHead
+from rlbake.learners.heads import DiscreteHead
 from rlbake.quality.plots import bars_plot
 from rlbake.quality.words import shortened
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous
+from rlbake.training.fitted import FittedAgent
 from rlbake.world import Observations
 
 REPEATS = 3  # shuffles of each feature

@@ -23,18 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from rlbake.agents.loop import CHUNK
-from rlbake.agents.q_learning import QLearner, QLearningConfig, number_of_actions
-from rlbake.agents.replay import Columns, InMemory
 from rlbake.dataset.transitions import Transitions
 from rlbake.errors import DataError, RlbakeError
 from rlbake.evaluation.target import ROWS_AT_ONCE, Target, distribution
 from rlbake.features.identify import identify
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.features.profile import Profiles, profile_of
+from rlbake.learners.loop import CHUNK
+from rlbake.learners.q_learning import QLearner, QLearningConfig, number_of_actions
 from rlbake.quiet import quietly
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature
+from rlbake.training.replay import Columns, InMemory
 from rlbake.world import Observations
 
 with quietly():

@@ -10,12 +10,12 @@ from contextlib import contextmanager, nullcontext
 from mlflow.exceptions import MlflowException
 
 from rlbake import vocabulary as v
-from rlbake.agents.checkpoint import Checkpoint
 from rlbake.errors import RlbakeError, StorageError
 from rlbake.tracking import checkpoints
 from rlbake.tracking.runs import StageRun
 from rlbake.tracking.trainer import Claim
 from rlbake.tracking.unfinished import Unfinished
+from rlbake.training.checkpoint import Checkpoint
 
 EVERY_S = 30.0
 """How much of a training may be lost, in seconds."""

@@ -13,7 +13,6 @@ import numpy as np
 from rlbake import vocabulary as v
 from rlbake.agents import AGENTS
 from rlbake.agents.behavioral_cloning import Config as Cloning
-from rlbake.agents.config import TrainConfig
 from rlbake.application import Application, user_code
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
@@ -21,6 +20,7 @@ from rlbake.errors import ConfigError
 from rlbake.period.period import Period
 from rlbake.policies.behaviour import RulesPolicy
 from rlbake.specs import MultiDiscrete
+from rlbake.training.config import TrainConfig
 
 Rows = Transitions | Streamed
 

@@ -7,11 +7,11 @@ import logging
 
 import numpy as np
 
-from rlbake.agents.fitted import FittedAgent
 from rlbake.dataset.reading import Rows
 from rlbake.dataset.transitions import Transitions, concatenated
 from rlbake.evaluation.importance import importance, plot, table
 from rlbake.tracking.runs import StageRun
+from rlbake.training.fitted import FittedAgent
 
 TABLE, PLOT = "importance/importance.csv", "importance/importance.svg"
 

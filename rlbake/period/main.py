@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
-from rlbake.agents.config import TrainConfig
 from rlbake.errors import GateRefused, NotFoundError
 from rlbake.period.build import build_period
 from rlbake.period.evaluate import evaluate
@@ -18,6 +17,7 @@ from rlbake.period.train import train
 from rlbake.period.warm_start import parent_of
 from rlbake.registry.config import GateConfig, read_gate
 from rlbake.tracking.runs import stage_run
+from rlbake.training.config import TrainConfig
 
 _logger = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rlbake.agents.config import TrainConfig, resolve
-from rlbake.agents.fitted import DESCRIPTION
 from rlbake.application import Application
 from rlbake.dataset.reading import Rows as Loaded
 from rlbake.dataset.reading import read
@@ -27,6 +25,8 @@ from rlbake.period.off_policy_on_spark import off_policy_on_spark
 from rlbake.period.period import Period
 from rlbake.registry.versions import ResolvedModel, policy_dir
 from rlbake.specs import Continuous, Discrete, MultiDiscrete
+from rlbake.training.config import TrainConfig, resolve
+from rlbake.training.fitted import DESCRIPTION
 
 _logger = logging.getLogger(__name__)
 

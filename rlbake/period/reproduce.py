@@ -19,10 +19,6 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from rlbake import vocabulary as v
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.config import resolve as typed
-from rlbake.agents.fitted import WarmStart, read_warm_start
-from rlbake.agents.training import fit, profiles_of
 from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot
 from rlbake.errors import ConfigError, DataError, NotFoundError, StorageError
@@ -37,6 +33,10 @@ from rlbake.tracking import source_code
 from rlbake.tracking.dataset import TrajectoryDataset, read_trajectory_dataset
 from rlbake.tracking.runs import CONFIG_FILE, stage_run
 from rlbake.tracking.store import connect
+from rlbake.training.config import TrainConfig
+from rlbake.training.config import resolve as typed
+from rlbake.training.fit import fit, profiles_of
+from rlbake.training.fitted import WarmStart, read_warm_start
 from rlbake.warehouse.table import Table
 
 SAME = "reproduce/same"

@@ -12,8 +12,6 @@ from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
-from rlbake.agents.config import TrainConfig, read_config
-from rlbake.agents.training import LOSS, STEPS, OnMetrics, fit, gradient_steps, profiles_of
 from rlbake.cadence import duration
 from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot
@@ -38,6 +36,8 @@ from rlbake.tracking.model import log_agent
 from rlbake.tracking.params import plain
 from rlbake.tracking.runs import StageRun, stage_run
 from rlbake.tracking.unfinished import take_over
+from rlbake.training.config import TrainConfig, read_config
+from rlbake.training.fit import LOSS, STEPS, OnMetrics, fit, gradient_steps, profiles_of
 
 _logger = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.fitted import WarmStart, read_warm_start
-from rlbake.agents.warm_start import refuse_differences
 from rlbake.period.period import Period
 from rlbake.registry.versions import ResolvedModel, policy_dir, resolve
+from rlbake.training.config import TrainConfig
+from rlbake.training.fitted import WarmStart, read_warm_start
+from rlbake.training.warm_start import refuse_differences
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.heads import ContinuousHead
 from rlbake.errors import SpecError
+from rlbake.learners.heads import ContinuousHead
 from rlbake.policies.graph import INPUTS, ContinuousGraph, DiscreteGraph
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous, MultiDiscrete
+from rlbake.training.fitted import FittedAgent
 
 SAVED_MODEL = "saved_model"
 SIGNATURE = "serving_default"

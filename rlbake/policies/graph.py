@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlbake.agents.heads import ContinuousHead, DiscreteHead
 from rlbake.features.compression import Compressed
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.heads import ContinuousHead, DiscreteHead
 from rlbake.policies.spread import INCREMENT
 from rlbake.quiet import tensorflow as tf
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rlbake.agents.fitted import DESCRIPTION
 from rlbake.errors import DataError, NotFoundError, SpecError, nearest
 from rlbake.policies.export import SAVED_MODEL, SIGNATURE
 from rlbake.policies.graph import ACTION_MASK, EXPLORE, NOISE, TEMPERATURE
 from rlbake.policies.policy import Decisions, refuse_mask
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Binary, Category, Continuous, Discrete, Feature, from_json
+from rlbake.training.fitted import DESCRIPTION
 
 
 class SavedPolicy:

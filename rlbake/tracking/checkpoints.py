@@ -19,8 +19,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from rlbake import vocabulary as v
-from rlbake.agents.checkpoint import Checkpoint, read_checkpoint
 from rlbake.tracking.runs import StageRun
+from rlbake.training.checkpoint import Checkpoint, read_checkpoint
 
 FOLDER = "checkpoint"
 _FILES = ("a.npz", "b.npz")

@@ -12,11 +12,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rlbake import vocabulary as v
-from rlbake.agents.checkpoint import Checkpoint
 from rlbake.errors import StorageError
 from rlbake.tracking import checkpoints
 from rlbake.tracking.runs import experiment_of_next_run
 from rlbake.tracking.trainer import Claim, is_alive
+from rlbake.training.checkpoint import Checkpoint
 
 _FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 

@@ -12,19 +12,20 @@ from tf_agents.networks.sequential import Sequential
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import time_step
 
-from rlbake.agents import AGENTS, lin_ucb, linear_bandit, linear_thompson
-from rlbake.agents.config import read_config, resolve
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.linear_bandit import LinearModel
-from rlbake.agents.loop import Part, Rows
-from rlbake.agents.training import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
+from rlbake.agents import AGENTS, lin_ucb, linear_thompson
 from rlbake.dataset.reading import read
 from rlbake.dataset.streamed import Streamed
 from rlbake.errors import ConfigError, DataError
+from rlbake.learners import linear_bandit
+from rlbake.learners.linear_bandit import LinearModel
+from rlbake.learners.loop import Part, Rows
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.scenarios.cartpole import CartPole
 from rlbake.specs import Discrete, MultiDiscrete
+from rlbake.training.config import read_config, resolve
+from rlbake.training.fit import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
+from rlbake.training.fitted import read_warm_start
 from tests.agents.conftest import ACTION, OBSERVATION
 from tests.agents.test_cartpole import random_pushes
 from tests.agents.test_streamed import SCARCE, as_table, reading
@@ -42,7 +43,7 @@ COLD = tf.constant(0.0)
 
 @pytest.fixture(autouse=True)
 def _quickly_traced(monkeypatch):
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", 0)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", 0)
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +314,7 @@ def test_a_second_training_of_neural_linucb_sums_up_anew(world, tmp_path):
 
 @pytest.mark.parametrize("name", BANDITS)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(world, monkeypatch, name):
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", 10**12)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", 10**12)
     first, other, again = (trained(world, config(name), seed) for seed in (3, 4, 3))
     for part, group in first.variables.items():
         for one, two in zip(group, again.variables[part], strict=True):

@@ -7,13 +7,13 @@ import pytest
 
 from rlbake.agents import behavioral_cloning
 from rlbake.agents.behavioral_cloning import AGREEMENT
-from rlbake.agents.config import resolve
-from rlbake.agents.training import HOLDOUT_LOSS, LOSS, STEPS, fit
 from rlbake.errors import ConfigError
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous, Discrete, MultiDiscrete, Number
+from rlbake.training.config import resolve
+from rlbake.training.fit import HOLDOUT_LOSS, LOSS, STEPS, fit
 from tests.agents.conftest import ACTION, OBSERVATION
 
 THREE = Discrete(["left", "stay", "right"])

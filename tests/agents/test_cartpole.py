@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from rlbake import vocabulary as v
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.training import fit
 from rlbake.dataset import nstep
 from rlbake.dataset.split import split_environments
 from rlbake.dataset.transitions import Transitions
 from rlbake.scenarios.cartpole import ALIVE, CartPole, CartPoleWorld
+from rlbake.training.config import resolve
+from rlbake.training.fit import fit
+from rlbake.training.fitted import FittedAgent
 
 
 class Pushes(NamedTuple):

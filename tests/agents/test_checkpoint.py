@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from rlbake.agents import AGENTS
-from rlbake.agents.checkpoint import Checkpoint, read_checkpoint
-from rlbake.agents.config import resolve
-from rlbake.agents.training import STEPS, fit, gradient_steps
 from rlbake.dataset.reading import read
 from rlbake.dataset.streamed import Streamed
 from rlbake.specs import Continuous, Discrete
+from rlbake.training.checkpoint import Checkpoint, read_checkpoint
+from rlbake.training.config import resolve
+from rlbake.training.fit import STEPS, fit, gradient_steps
 from tests.agents.conftest import ACTION, OBSERVATION
 from tests.agents.test_cartpole import random_pushes
 from tests.agents.test_streamed import SCARCE, SMALL, as_table, learned, reading

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.training import RECONSTRUCTION, fit
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.specs import Number
+from rlbake.training.config import resolve
+from rlbake.training.fit import RECONSTRUCTION, fit
+from rlbake.training.fitted import read_warm_start
 from tests.agents.conftest import ACTION
 
 MANY = tuple(Number(f"x{i}") for i in range(8))

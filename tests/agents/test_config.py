@@ -6,8 +6,8 @@ from dataclasses import asdict, fields
 import pytest
 
 from rlbake.agents import AGENTS
-from rlbake.agents.config import TrainConfig, merge, parse_set, read_config, resolve
 from rlbake.errors import ConfigError
+from rlbake.training.config import TrainConfig, merge, parse_set, read_config, resolve
 
 
 def test_defaults():

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from rlbake.agents import AGENTS
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.training import HOLDOUT_LOSS, LOSS, VALUE, fit
 from rlbake.errors import RlbakeError, SpecError
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous, Discrete, Number
+from rlbake.training.config import resolve
+from rlbake.training.fit import HOLDOUT_LOSS, LOSS, VALUE, fit
+from rlbake.training.fitted import read_warm_start
 
 NAMES = ("ddpg", "td3", "sac", "cql_sac")
 OBSERVATION = (Number("x", transform="raw"), Number("late", transform="raw"))
@@ -112,7 +112,7 @@ def test_what_follows_counts_as_much_as_gamma_says(investment, name):
 
 @pytest.mark.parametrize(("name", "compiled_below"), [*((name, 10**12) for name in NAMES), ("cql_sac", 0)])
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(investment, monkeypatch, name, compiled_below):
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", compiled_below)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", compiled_below)
     rows, quick = investment(0.9), config(name, gamma=0.9, steps=60)
     first, other, again = (trained(rows, quick, seed).variables for seed in (3, 4, 3))
     for part, group in first.items():
@@ -160,7 +160,7 @@ def test_every_hyperparameter_changes_what_is_learned(investment, name):
 
 @pytest.mark.parametrize("changed", [{"layers": [16]}, {"samples": 2}])
 def test_so_do_those_that_change_the_graph(investment, monkeypatch, changed):
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", 0)  # tracing alone is faster for so few steps
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", 0)  # tracing alone is faster for so few steps
     before, after = (
         best(trained(investment(0.9), config("cql_sac", agent, gamma=0.9, steps=30)), [(0, 0)])
         for agent in ({}, changed)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.continuous_heads import SquashedNormalHead, TruncatedNormalHead
-from rlbake.agents.networks import dense_network
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.continuous_heads import SquashedNormalHead, TruncatedNormalHead
+from rlbake.learners.networks import dense_network
 from rlbake.quiet import tensorflow as tf
 
 PRICE = Bounds((0.5,), (30.0,))

@@ -6,13 +6,13 @@ import tensorflow as tf
 from tf_agents.agents.categorical_dqn import categorical_dqn_agent
 from tf_agents.trajectories import trajectory
 
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.replay import possible_returns
-from rlbake.agents.training import fit
 from rlbake.errors import ConfigError
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
+from rlbake.training.config import resolve
+from rlbake.training.fit import fit
+from rlbake.training.fitted import read_warm_start
+from rlbake.training.replay import possible_returns
 from tests.agents.conftest import ACTION, OBSERVATION
 from tests.agents.test_loop import learner, random_rows
 from tests.agents.test_training import PLACES, QUICK_AGENT, values

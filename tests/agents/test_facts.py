@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from rlbake.agents import AGENTS
-from rlbake.agents.facts import refuse_unsuitable
 from rlbake.errors import SpecError
+from rlbake.learners.facts import refuse_unsuitable
 from rlbake.specs import Continuous, Discrete, MultiDiscrete
 
 DOCS = Path(__file__).parents[2] / "docs" / "agents.md"

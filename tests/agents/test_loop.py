@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rlbake.agents import AGENTS
-from rlbake.agents.loop import CHUNK, Rows
+from rlbake.learners.loop import CHUNK, Rows
 from rlbake.specs import Discrete
 
 ACTION = Discrete(["a", "b", "c"])
@@ -98,7 +98,7 @@ def test_large_and_small_networks_take_the_same_steps(monkeypatch):
     rows = random_rows(50, True)
     made = learner("double_dqn", True, weight_decay=0.1)
     compiled = made.run(rows, batch_size=8, first_step=0, steps=40, seed=0), made.network.get_weights()
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", 0)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", 0)
     made = learner("double_dqn", True, weight_decay=0.1)
     plain = made.run(rows, batch_size=8, first_step=0, steps=40, seed=0), made.network.get_weights()
     assert plain[0] == pytest.approx(compiled[0], rel=1e-4)

@@ -8,15 +8,10 @@ import pytest
 
 from rlbake import vocabulary as v
 from rlbake.agents import AGENTS
-from rlbake.agents.checkpoint import Checkpoint, read_checkpoint
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent, read_warm_start
-from rlbake.agents.on_policy import ENTROPY
-from rlbake.agents.passes import in_memory, refuse_stale
-from rlbake.agents.training import STEPS, VALUE, fit
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
 from rlbake.errors import ConfigError, DataError, SpecError
+from rlbake.learners.on_policy import ENTROPY
 from rlbake.policies.behaviour import RandomPolicy
 from rlbake.policies.export import export_policy
 from rlbake.policies.policy import Policy
@@ -24,6 +19,11 @@ from rlbake.policies.saved import SavedPolicy
 from rlbake.quiet import tensorflow as tf
 from rlbake.scenarios.cartpole import CartPole
 from rlbake.specs import Action, Continuous, Discrete, MultiDiscrete, Number
+from rlbake.training.checkpoint import Checkpoint, read_checkpoint
+from rlbake.training.config import resolve
+from rlbake.training.fit import STEPS, VALUE, fit
+from rlbake.training.fitted import FittedAgent, read_warm_start
+from rlbake.training.passes import in_memory, refuse_stale
 from rlbake.world import Observations, World
 
 ON_POLICY = [name for name, module in AGENTS.items() if module.FACTS.on_policy]
@@ -42,7 +42,7 @@ def config(name, agent=None, gamma=0.9, **changed):
 @pytest.fixture(autouse=True)
 def uncompiled(monkeypatch):
     """Compiling a loop takes longer than the few steps here."""
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", 0)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", 0)
 
 
 class Walks(NamedTuple):

@@ -6,10 +6,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlbake.agents.loop import REFRESHED, draw
-from rlbake.agents.priorities import NEVER_DRAWN, Priorities, Prioritisation, importance, priority, refreshed
-from rlbake.agents.replay import InMemory
-from rlbake.agents.training import fit
+from rlbake.learners.loop import REFRESHED, draw
+from rlbake.learners.priorities import NEVER_DRAWN, Priorities, Prioritisation, importance, priority, refreshed
+from rlbake.training.fit import fit
+from rlbake.training.replay import InMemory
 from tests.agents.conftest import ACTION, OBSERVATION
 from tests.agents.test_loop import learner, random_rows
 from tests.agents.test_replay import columns, on_disk
@@ -65,7 +65,7 @@ def drawn_by(rows: int, exponent: float = 0.6) -> Priorities:
 
 @pytest.mark.parametrize("compiled_below", [0, 10**12])
 def test_errors_are_those_of_the_n_step_target(monkeypatch, compiled_below):
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", compiled_below)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", compiled_below)
     rows, priorities = random_rows(50, False), drawn_by(50)
     made = learner("double_dqn", False, learning_rate=1e-12, weight_decay=0.0)
     made.run(rows, batch_size=8, first_step=0, steps=3, seed=0, cumulative=priorities)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlbake.agents.training import fit
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
+from rlbake.training.fit import fit
 from tests.agents.conftest import ACTION, OBSERVATION
 from tests.agents.test_loop import learner, random_rows
 from tests.agents.test_training import PLACES, config, values

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlbake.agents.loop import CHUNK, draw
-from rlbake.agents.replay import WEIGHT, InMemory, OnDisk, recency
 from rlbake.errors import ConfigError
+from rlbake.learners.loop import CHUNK, draw
+from rlbake.training.replay import WEIGHT, InMemory, OnDisk, recency
 
 EACH = 2 * 4 + 3 * 4 + 1  # bytes of a row
 BATCH = 8

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlbake.agents.returns import lambda_returns, to_come
+from rlbake.training.returns import lambda_returns, to_come
 
 
 def successors(lengths):

@@ -9,8 +9,6 @@ from deltalake import CommitProperties, write_deltalake
 
 from benchmarks import reading as benchmark
 from rlbake import vocabulary as v
-from rlbake.agents.config import resolve
-from rlbake.agents.training import HOLDOUT_LOSS, LOSS, STEPS, fit
 from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot, pin
 from rlbake.dataset.split import split_environments
@@ -18,6 +16,8 @@ from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Reading, Transitions
 from rlbake.errors import ConfigError
 from rlbake.scenarios.cartpole import ALIVE, CartPole
+from rlbake.training.config import resolve
+from rlbake.training.fit import HOLDOUT_LOSS, LOSS, STEPS, fit
 from rlbake.warehouse.content import Build, ContentHash, to_metadata
 from tests.agents.test_cartpole import Pushes, in_memory, mean_return, random_pushes
 

@@ -8,12 +8,12 @@ import pytest
 
 from rlbake import vocabulary as v
 from rlbake.agents import AGENTS
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.training import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
 from rlbake.errors import ConfigError, DataError, NotFoundError, RlbakeError, SpecError
 from rlbake.features.identify import Transform
 from rlbake.specs import Continuous, Number
+from rlbake.training.config import resolve
+from rlbake.training.fit import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
+from rlbake.training.fitted import read_warm_start
 from tests.agents.conftest import ACTION, OBSERVATION
 
 QUICK = {"steps": 600, "batch_size": 32}
@@ -67,7 +67,7 @@ def test_values_beyond_a_mask_are_not_bootstrapped_from(transitions):
 
 @pytest.mark.parametrize("compiled_below", [0, 10**12])
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(walk, monkeypatch, compiled_below):
-    monkeypatch.setattr("rlbake.agents.loop._COMPILED_BELOW", compiled_below)
+    monkeypatch.setattr("rlbake.learners.loop._COMPILED_BELOW", compiled_below)
     first, other, again = (trained(walk(0.5), config({"layers": [256, 256]}), seed) for seed in (3, 4, 3))
     for one, two in zip(first.head.network.get_weights(), again.head.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from rlbake.agents.behavioral_cloning import Config as Cloning
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.training import STEPS, fit
-from rlbake.agents.warm_start import refuse_differences
 from rlbake.errors import ConfigError
 from rlbake.specs import Binary, Category, Continuous, Discrete, MultiDiscrete, Number
+from rlbake.training.config import resolve
+from rlbake.training.fit import STEPS, fit
+from rlbake.training.fitted import read_warm_start
+from rlbake.training.warm_start import refuse_differences
 from tests.agents.conftest import ACTION, OBSERVATION
 
 PLACES = {"x": np.array([0.0, 1.0])}

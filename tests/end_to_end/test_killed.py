@@ -21,8 +21,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from rlbake import vocabulary as v
-from rlbake.agents.fitted import read_warm_start
 from rlbake.registry.versions import policy_dir, resolve
+from rlbake.training.fitted import read_warm_start
 from rlbake.warehouse.table import Table
 from tests.period.test_build import APPLICATION, Logs, Row, step
 

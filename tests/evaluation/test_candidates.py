@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from rlbake import vocabulary as v
-from rlbake.agents.config import resolve
-from rlbake.agents.training import fit
 from rlbake.dataset.transitions import Transitions
 from rlbake.errors import DataError
 from rlbake.evaluation.candidates import (
@@ -23,6 +21,8 @@ from rlbake.evaluation.candidates import (
 from rlbake.evaluation.q_model import fit_q
 from rlbake.policies.export import export_policy
 from rlbake.specs import Category, Discrete, MultiDiscrete
+from rlbake.training.config import resolve
+from rlbake.training.fit import fit
 
 PLACES = np.array(["here", "there"], object)
 OBSERVATION, ACTION = (Category("place", ["here", "there"]),), Discrete(["stay", "go", "wave"])

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.heads import Chosen, ContinuousHead, ValueHead
-from rlbake.agents.networks import dense_network
 from rlbake.evaluation.importance import importance, plot, table
 from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.heads import Chosen, ContinuousHead, ValueHead
+from rlbake.learners.networks import dense_network
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Binary, Category, Continuous, Discrete, Number
+from rlbake.training.config import resolve
+from rlbake.training.fitted import FittedAgent
 
 OBSERVATION = (Number("ignored"), Number("level"), Binary("paid"), Category("country", ["DE", "US"]))
 ROWS = 400

@@ -15,8 +15,6 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from rlbake import vocabulary as v
-from rlbake.agents.config import resolve
-from rlbake.agents.training import fit
 from rlbake.dataset.snapshot import pin
 from rlbake.dataset.transitions import Reading, load
 from rlbake.errors import DataError
@@ -26,6 +24,8 @@ from rlbake.scoring import worker
 from rlbake.scoring.shipment import pack
 from rlbake.specs import Binary, Category, Number
 from rlbake.tracking.model import log_agent
+from rlbake.training.config import resolve
+from rlbake.training.fit import fit
 from tests.dataset.conftest import ACTION, METRICS, row, write
 
 __all__ = ["write"]  # a fixture

@@ -7,7 +7,6 @@ import pytest
 
 from rlbake import vocabulary as v
 from rlbake.agents.behavioral_cloning import AGREEMENT
-from rlbake.agents.training import STEPS, fit
 from rlbake.application import Application
 from rlbake.dataset.split import split_environments
 from rlbake.dataset.transitions import Transitions
@@ -19,6 +18,7 @@ from rlbake.policies.behaviour import RandomPolicy
 from rlbake.scenarios.bundle import Bundle
 from rlbake.scenarios.message_logs import MessageDay
 from rlbake.scenarios.message_timing import MessageTiming
+from rlbake.training.fit import STEPS, fit
 
 VERSION = "main.rl.message_timing/3"
 

@@ -16,13 +16,13 @@ from pyspark.sql import SparkSession
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlbake import vocabulary as v
-from rlbake.agents.fitted import read_warm_start
 from rlbake.errors import ConfigError, NotFoundError
 from rlbake.period.train import train, training_config
 from rlbake.quiet import tensorflow as tf
 from rlbake.registry.versions import ResolvedModel, policy_dir
 from rlbake.specs import Discrete, Number
 from rlbake.tracking.__main__ import main
+from rlbake.training.fitted import read_warm_start
 from tests.period.test_build import Logs, step
 
 NAME = "main.rl.late_logs"

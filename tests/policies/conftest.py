@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.heads import ValueHead
-from rlbake.agents.networks import dense_network
 from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.heads import ValueHead
+from rlbake.learners.networks import dense_network
 from rlbake.specs import Binary, Category, Discrete, Number
+from rlbake.training.config import resolve
+from rlbake.training.fitted import FittedAgent
 
 OBSERVATION = (Number("level"), Binary("payer"), Category("country", ["US", "DE"]))
 ACTION = Discrete(["wait", "offer", "gift"])

@@ -12,13 +12,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlbake.agents.fitted import read_warm_start
-from rlbake.agents.heads import distribution
 from rlbake.errors import DataError, NotFoundError, SpecError
+from rlbake.learners.heads import distribution
 from rlbake.policies.export import export_policy
 from rlbake.policies.graph import invert
 from rlbake.policies.saved import SavedPolicy
 from rlbake.specs import Number, from_json
+from rlbake.training.fitted import read_warm_start
 from tests.policies.conftest import ACTION, OBSERVATION
 
 WEIGHTS = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 3], [0, 0, -3]], np.float32)

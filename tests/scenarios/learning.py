@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from rlbake import vocabulary as v
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.training import fit
 from rlbake.dataset import nstep
 from rlbake.dataset.split import split_environments
 from rlbake.dataset.transitions import Transitions
 from rlbake.evaluation.simulated import simulate
 from rlbake.policies.behaviour import RandomPolicy, RulesPolicy
 from rlbake.scenarios.episodes import DECISIONS, EpisodicScenario
+from rlbake.training.config import resolve
+from rlbake.training.fit import fit
+from rlbake.training.fitted import FittedAgent
 
 
 def learned_score(

@@ -21,10 +21,10 @@ ACTION = Discrete(["morning", "noon", "night"])
 @pytest.fixture(scope="session")
 def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A double DQN after a few steps of training; its epsilon is the default, 0.1."""
-    from rlbake.agents.config import read_config
-    from rlbake.agents.training import fit
     from rlbake.dataset.transitions import Transitions
     from rlbake.policies.export import export_policy
+    from rlbake.training.config import read_config
+    from rlbake.training.fit import fit
 
     rng, rows = np.random.default_rng(0), 256
     seen = {

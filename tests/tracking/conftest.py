@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import rlbake
-from rlbake.agents.config import resolve
-from rlbake.agents.fitted import FittedAgent
-from rlbake.agents.heads import ValueHead
-from rlbake.agents.networks import dense_network
 from rlbake.features.identify import Transform
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.heads import ValueHead
+from rlbake.learners.networks import dense_network
 from rlbake.policies.export import export_policy
+from rlbake.training.config import resolve
+from rlbake.training.fitted import FittedAgent
 
 OBSERVATION = (
     rlbake.Number("speed"),

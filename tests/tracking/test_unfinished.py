@@ -20,7 +20,6 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from rlbake import vocabulary as v
-from rlbake.agents.checkpoint import Checkpoint
 from rlbake.errors import DataError, RlbakeError, StorageError
 from rlbake.period.checkpoints import Checkpoints, checkpointed
 from rlbake.tracking import checkpoints, trainer
@@ -28,6 +27,7 @@ from rlbake.tracking.runs import StageRun, stage_run
 from rlbake.tracking.store import connect
 from rlbake.tracking.trainer import Claim
 from rlbake.tracking.unfinished import take_over
+from rlbake.training.checkpoint import Checkpoint
 
 DIGEST = "d" * 32
 

@@ -17,7 +17,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 from mlflow.pyfunc.scoring_server import predictions_to_json
 
-from rlbake.agents.fitted import FittedAgent
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.tracking.environment import loads
@@ -25,6 +24,7 @@ from rlbake.tracking.model import log_agent
 from rlbake.tracking.references import resolve
 from rlbake.tracking.runs import stage_run
 from rlbake.tracking.store import connect
+from rlbake.training.fitted import FittedAgent
 from tests.vector_agents import BUNDLE, BUNDLES, EPSILON, MEANS, PRICES, ROWS, bundle_agent, price_agent
 
 FRAME = pd.DataFrame(ROWS)

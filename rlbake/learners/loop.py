@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import policy_step, time_step, trajectory
 
-from rlbake.agents.priorities import Priorities, importance, priority, refreshed
+from rlbake.learners.priorities import Priorities, importance, priority, refreshed
 from rlbake.quiet import tensorflow as tf
 
 CHUNK = 500  # steps per call of the graph

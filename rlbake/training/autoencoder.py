@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlbake.agents.networks import dense_network, restart
 from rlbake.features.compression import Compressed
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.networks import dense_network, restart
 from rlbake.quiet import tensorflow as tf
 
 STEPS, BATCH_SIZE, HIDDEN, LEARNING_RATE = 4_000, 256, 64, 2e-3

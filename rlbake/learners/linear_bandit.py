@@ -13,10 +13,10 @@ from tf_agents.bandits.agents.linear_bandit_agent import LinearBanditAgent, Line
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 
-from rlbake.agents.bandit import UNREAD, as_trajectory
-from rlbake.agents.heads import DiscreteHead, Preferred, distribution
-from rlbake.agents.learner import AgentConfig, Learner
-from rlbake.agents.loop import Part, Rows
+from rlbake.learners.bandit import UNREAD, as_trajectory
+from rlbake.learners.heads import DiscreteHead, Preferred, distribution
+from rlbake.learners.learner import AgentConfig, Learner
+from rlbake.learners.loop import Part, Rows
 from rlbake.quiet import tensorflow as tf
 
 UNREAD_BY_SUMS = (*UNREAD, "steps", "batch_size", "overfit")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tf_agents.policies.utils import PolicyInfo
 from tf_agents.trajectories import trajectory
 
-from rlbake.agents.loop import Rows
+from rlbake.learners.loop import Rows
 from rlbake.quiet import tensorflow as tf
 
 UNREAD = ("gamma_period", "n_step")

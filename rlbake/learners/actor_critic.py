@@ -18,11 +18,11 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 from tf_agents.utils import common
 
-from rlbake.agents.averaging import Average
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.learner import AgentConfig, LoopLearner
-from rlbake.agents.loop import GraphLoop, Rows, as_transition
-from rlbake.agents.networks import dense_layers, dense_network, restart
+from rlbake.learners.averaging import Average
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.learner import AgentConfig, LoopLearner
+from rlbake.learners.loop import GraphLoop, Rows, as_transition
+from rlbake.learners.networks import dense_layers, dense_network, restart
 from rlbake.quiet import tensorflow as tf
 
 

@@ -14,14 +14,14 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 from tf_agents.utils import common
 
-from rlbake.agents.averaging import Average
-from rlbake.agents.conservatism import ConservativeDqnAgent
-from rlbake.agents.heads import ValueHead
-from rlbake.agents.learner import AgentConfig, LoopLearner
-from rlbake.agents.loop import GraphLoop, Rows, as_masked_transition, as_transition
-from rlbake.agents.networks import dense_network, restart
-from rlbake.agents.priorities import Prioritisation
 from rlbake.errors import SpecError
+from rlbake.learners.averaging import Average
+from rlbake.learners.conservatism import ConservativeDqnAgent
+from rlbake.learners.heads import ValueHead
+from rlbake.learners.learner import AgentConfig, LoopLearner
+from rlbake.learners.loop import GraphLoop, Rows, as_masked_transition, as_transition
+from rlbake.learners.networks import dense_network, restart
+from rlbake.learners.priorities import Prioritisation
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Discrete, MultiDiscrete
 

@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from rlbake.agents.heads import Head
-from rlbake.agents.loop import GraphLoop, Part, Rows
-from rlbake.agents.priorities import Priorities
 from rlbake.errors import ConfigError
+from rlbake.learners.heads import Head
+from rlbake.learners.loop import GraphLoop, Part, Rows
+from rlbake.learners.priorities import Priorities
 from rlbake.quiet import tensorflow as tf
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from tf_agents.networks.network import Network
 
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.continuous_heads import TruncatedNormalHead
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.continuous_heads import TruncatedNormalHead
 from rlbake.quiet import tensorflow as tf
 
 _LOG_DEVIATION = (-5.0, 1.4)  # least and greatest, on the scale on which the bounds are -1 and 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tf_agents.networks.network import Network
 
-from rlbake.agents.heads import DiscreteHead, Preferred, distribution
+from rlbake.learners.heads import DiscreteHead, Preferred, distribution
 from rlbake.quiet import tensorflow as tf
 
 _NEVER = -1e9  # as good as -∞ in a softmax, but its gradients are finite

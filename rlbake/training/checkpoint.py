@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlbake.agents.learner import Variables
+from rlbake.learners.learner import Variables
 
 _STEPS, _VARIABLES, _REPLAY = "steps", "variables", "replay"
 

@@ -12,13 +12,13 @@ from pydantic.dataclasses import dataclass
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import time_step, trajectory
 
-from rlbake.agents.distributions import Family
-from rlbake.agents.facts import Facts
-from rlbake.agents.heads import Head
-from rlbake.agents.learner import NETWORK, AgentConfig, LoopLearner
-from rlbake.agents.loop import GraphLoop, Rows
-from rlbake.agents.networks import dense_network, restart
-from rlbake.agents.policy_networks import Observed, PolicyNetwork, ValueNetwork
+from rlbake.learners.distributions import Family
+from rlbake.learners.facts import Facts
+from rlbake.learners.heads import Head
+from rlbake.learners.learner import NETWORK, AgentConfig, LoopLearner
+from rlbake.learners.loop import GraphLoop, Rows
+from rlbake.learners.networks import dense_network, restart
+from rlbake.learners.policy_networks import Observed, PolicyNetwork, ValueNetwork
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Continuous, Discrete, MultiDiscrete
 

@@ -21,9 +21,9 @@ from tf_agents.agents.dqn import dqn_agent
 from tf_agents.networks.network import Network
 from tf_agents.utils import common
 
-from rlbake.agents.heads import ValueHead
-from rlbake.agents.loop import Rows
-from rlbake.agents.q_learning import ValueConfig, ValueLearner
+from rlbake.learners.heads import ValueHead
+from rlbake.learners.loop import Rows
+from rlbake.learners.q_learning import ValueConfig, ValueLearner
 from rlbake.quiet import tensorflow as tf
 
 

@@ -20,9 +20,9 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from rlbake.agents import AGENTS, double_dqn
-from rlbake.agents.learner import AgentConfig
 from rlbake.cadence import duration
 from rlbake.errors import ConfigError, SpecError, nearest
+from rlbake.learners.learner import AgentConfig
 
 _DEFAULT_AGENT = double_dqn.Config.name
 

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rlbake.agents.columns import Columns
-from rlbake.agents.loop import CHUNK, Part, Rows
-from rlbake.agents.priorities import NEVER_DRAWN, Priorities, Prioritisation
 from rlbake.dataset import memory
+from rlbake.learners.loop import CHUNK, Part, Rows
+from rlbake.learners.priorities import NEVER_DRAWN, Priorities, Prioritisation
 from rlbake.quiet import tensorflow as tf
+from rlbake.training.columns import Columns
 
 WEIGHT = "weight"  # of being drawn
 ERROR = "error"  # that prioritises a row

@@ -9,11 +9,11 @@ import tensorflow_probability as tfp
 from tf_agents.networks.network import Network
 from tf_agents.specs import tensor_spec
 
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.categorical import CategoricalHead, allowed_logits
-from rlbake.agents.heads import Head
-from rlbake.agents.q_learning import number_of_actions
-from rlbake.agents.truncated_normal import LearnedTruncatedNormalHead, location_and_deviation
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.categorical import CategoricalHead, allowed_logits
+from rlbake.learners.heads import Head
+from rlbake.learners.q_learning import number_of_actions
+from rlbake.learners.truncated_normal import LearnedTruncatedNormalHead, location_and_deviation
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Continuous
 

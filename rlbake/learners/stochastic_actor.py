@@ -10,9 +10,9 @@ from pydantic.dataclasses import dataclass
 from tf_agents.agents.sac import sac_agent
 from tf_agents.utils import common
 
-from rlbake.agents.actor_critic import ActorCritic, ActorCriticConfig, CriticLoss, Draws
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.continuous_heads import SquashedNormalHead, mean_and_deviation
+from rlbake.learners.actor_critic import ActorCritic, ActorCriticConfig, CriticLoss, Draws
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.continuous_heads import SquashedNormalHead, mean_and_deviation
 from rlbake.quiet import tensorflow as tf
 
 _ACTIONS = 1  # purpose of a draw

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.heads import DiscreteHead, Head
 from rlbake.errors import NotFoundError, SpecError
 from rlbake.features import identify
 from rlbake.features.compression import Compressed
 from rlbake.features.identify import Identified
 from rlbake.features.preprocessing import Preprocessing
+from rlbake.learners.heads import DiscreteHead, Head
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature, from_json, to_json
+from rlbake.training.config import TrainConfig
 
 DESCRIPTION, CHECKPOINT = "policy.json", "checkpoint/variables"
 ENCODER = "encoder"  # the part of the variables that belongs to an autoencoder

@@ -16,14 +16,14 @@ from dataclasses import replace
 import numpy as np
 
 from rlbake.agents import behavioral_cloning
-from rlbake.agents.columns import Columns
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.heads import DiscreteHead, Preferred
-from rlbake.agents.loop import CHUNK, Rows
-from rlbake.agents.q_learning import ValueConfig
-from rlbake.agents.replay import Replay
+from rlbake.learners.heads import DiscreteHead, Preferred
+from rlbake.learners.loop import CHUNK, Rows
+from rlbake.learners.q_learning import ValueConfig
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action
+from rlbake.training.columns import Columns
+from rlbake.training.config import TrainConfig
+from rlbake.training.replay import Replay
 
 _PASSES = 20  # over the rows, that the clone needs at most
 _AT_ONCE = 2**16  # rows

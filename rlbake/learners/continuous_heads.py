@@ -11,8 +11,8 @@ from abc import abstractmethod
 import numpy as np
 from tf_agents.networks.network import Network
 
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.heads import Chosen, ContinuousHead
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.heads import Chosen, ContinuousHead
 from rlbake.quiet import tensorflow as tf
 
 _LOG_DEVIATION = (-5.0, 1.0)  # least and greatest log standard deviation, before squashing

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from rlbake import vocabulary as v
-from rlbake.agents.columns import Columns
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.loop import Part, Rows
-from rlbake.agents.on_policy import OnPolicyConfig, OnPolicyLearner
-from rlbake.agents.replay import Segment, possible_returns, to_rows
-from rlbake.agents.returns import lambda_returns
 from rlbake.dataset import nstep
 from rlbake.dataset.memory import shown
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
 from rlbake.errors import ConfigError, DataError
+from rlbake.learners.loop import Part, Rows
+from rlbake.learners.on_policy import OnPolicyConfig, OnPolicyLearner
 from rlbake.quiet import tensorflow as tf
+from rlbake.training.columns import Columns
+from rlbake.training.config import TrainConfig
+from rlbake.training.replay import Segment, possible_returns, to_rows
+from rlbake.training.returns import lambda_returns
 
 RETURN, CLOSE = "return", "close"
 

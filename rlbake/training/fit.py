@@ -14,20 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from rlbake.agents import AGENTS
-from rlbake.agents.autoencoder import learn_code
-from rlbake.agents.checkpoint import Checkpoint
-from rlbake.agents.columns import Columns, columns
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.constraint import ConstrainedHead, Constraint, clone, cloner, cloning, constraint
-from rlbake.agents.facts import refuse_unsuitable
-from rlbake.agents.fitted import ENCODER, FittedAgent, WarmStart
-from rlbake.agents.learner import Learner
-from rlbake.agents.loop import CHUNK, Rows
-from rlbake.agents.on_policy import OnPolicyConfig, OnPolicyLearner
-from rlbake.agents.passes import Passes, in_memory, steps_per_pass
-from rlbake.agents.q_learning import number_of_actions, prioritisation
-from rlbake.agents.replay import WEIGHT, InMemory, OnDisk, Replay, recency, to_rows
-from rlbake.agents.warm_start import begin, refuse_differences
 from rlbake.cadence import duration
 from rlbake.dataset.streamed import Streamed
 from rlbake.dataset.transitions import Transitions
@@ -36,8 +22,22 @@ from rlbake.features.compression import Compressed
 from rlbake.features.identify import identify
 from rlbake.features.preprocessing import Preprocessing
 from rlbake.features.profile import Profiles, merge_all, profile_of
+from rlbake.learners.facts import refuse_unsuitable
+from rlbake.learners.learner import Learner
+from rlbake.learners.loop import CHUNK, Rows
+from rlbake.learners.on_policy import OnPolicyConfig, OnPolicyLearner
+from rlbake.learners.q_learning import number_of_actions, prioritisation
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Feature
+from rlbake.training.autoencoder import learn_code
+from rlbake.training.checkpoint import Checkpoint
+from rlbake.training.columns import Columns, columns
+from rlbake.training.config import TrainConfig
+from rlbake.training.constraint import ConstrainedHead, Constraint, clone, cloner, cloning, constraint
+from rlbake.training.fitted import ENCODER, FittedAgent, WarmStart
+from rlbake.training.passes import Passes, in_memory, steps_per_pass
+from rlbake.training.replay import WEIGHT, InMemory, OnDisk, Replay, recency, to_rows
+from rlbake.training.warm_start import begin, refuse_differences
 
 LOSS, HOLDOUT_LOSS, VALUE = "train/loss", "train/holdout_loss", "train/value"
 STEPS, SPEED = "train/steps", "train/steps_per_second"

@@ -11,11 +11,11 @@ from tf_agents.networks.sequential import Sequential
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 
-from rlbake.agents.averaging import Average
-from rlbake.agents.bandit import as_trajectory
-from rlbake.agents.learner import AgentConfig, LoopLearner
-from rlbake.agents.loop import GraphLoop
-from rlbake.agents.networks import dense_network, restart
+from rlbake.learners.averaging import Average
+from rlbake.learners.bandit import as_trajectory
+from rlbake.learners.learner import AgentConfig, LoopLearner
+from rlbake.learners.loop import GraphLoop
+from rlbake.learners.networks import dense_network, restart
 from rlbake.quiet import tensorflow as tf
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from rlbake.agents.actor_critic import ActorCritic, ActorCriticConfig
-from rlbake.agents.bounds import Bounds
-from rlbake.agents.continuous_heads import TruncatedNormalHead
+from rlbake.learners.actor_critic import ActorCritic, ActorCriticConfig
+from rlbake.learners.bounds import Bounds
+from rlbake.learners.continuous_heads import TruncatedNormalHead
 from rlbake.quiet import tensorflow as tf
 
 

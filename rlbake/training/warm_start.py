@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rlbake.agents.config import TrainConfig
-from rlbake.agents.fitted import ENCODER, WarmStart
-from rlbake.agents.learner import NETWORK, Learner
 from rlbake.errors import ConfigError
+from rlbake.learners.learner import NETWORK, Learner
 from rlbake.specs import Action, Category, Continuous, Discrete, Feature, Number
+from rlbake.training.config import TrainConfig
+from rlbake.training.fitted import ENCODER, WarmStart
 
 _SHOWN = 5  # names of a list that an error shows
 

@@ -1,0 +1,1 @@
+"""From transitions to a fitted agent: replay, training, checkpoints and warm starts."""
