@@ -92,6 +92,8 @@ def raw(population: DataFrame, policy: Path) -> DataFrame:
                 noise=tf.constant(np.random.random(len(batch))),
                 explore=tf.constant(True),
                 temperature=tf.constant(TEMPERATURE),
+                epsilon=tf.constant(-1.0, tf.float64),
+                floor=tf.constant(0.0, tf.float64),
             )
             yield batch.assign(
                 **{name: outputs[name].numpy() for name in (v.ACTION_INDEX, v.LOG_PROBABILITY)},

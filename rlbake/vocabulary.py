@@ -48,6 +48,9 @@ RULES_POLICY = "rules"
 ACTION_INDEX = "action_index"  # int: of the chosen action, whose name ACTION holds there; array<int>: of several
 # sets, whose ACTION is array<string>; NULL: of numbers, whose ACTION is array<float>
 DECISION_ID = "decision_id"  # string: names one decision, the same when it is made again
+FALLBACK = "fallback"  # boolean: the policy could not decide, and something simpler did in its place
+OUTCOME_ID = "outcome_id"  # string: names one outcome, the same when it is told again; NULL = unknown
+HOUR = "hour"  # string: UTC hour of timestamp, 2026-01-01T06; partitions the experience log
 
 # --- quarantine: what was rejected and why; ENV_ID and TIMESTAMP besides -------------------
 RULE = "rule"  # string: which rule the row breaks
@@ -62,6 +65,9 @@ TRAJECTORIES_TABLE = "trajectories"
 QUARANTINE_TABLE = "quarantine"
 PROFILES_TABLE = "profiles"
 SCORES_TABLE = "scores"
+EXPERIENCE_LOG = "experience"  # a folder, which holds the two tables below
+DECISIONS_TABLE = "decisions"
+OUTCOMES_TABLE = "outcomes"
 
 # --- MLflow tags -------------------------------------------------------------------------
 TAG_APPLICATION = "rlbake.application"

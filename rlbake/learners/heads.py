@@ -56,6 +56,10 @@ class DiscreteHead(tf.Module, ABC):
             temperature: float32 scalar ≥ 0; 0: the head's own exploration.
         """
 
+    def considered(self, features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """bool [B, A]: among which of the allowed actions the best one is looked for."""
+        return mask
+
 
 class ContinuousHead(tf.Module, ABC):
     """Chooses n numbers within their bounds."""

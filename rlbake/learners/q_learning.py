@@ -62,12 +62,14 @@ class ValueConfig(AgentConfig):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class QLearningConfig(ValueConfig):
-    """The same of DQN and double DQN.
+    """The same of DQN and double DQN, whose values nothing else keeps within what can be earned.
 
     Attributes:
+        weight_decay: as in ValueConfig.
         conservatism: weight, ≥ 0, of a penalty on values of actions that were not logged, as conservatism.py has it.
     """
 
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     conservatism: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from rlbake.errors import DataError, NotFoundError, SpecError, nearest
 from rlbake.policies.export import SAVED_MODEL, SIGNATURE
-from rlbake.policies.graph import ACTION_MASK, EXPLORE, NOISE, TEMPERATURE
+from rlbake.policies.exploration import OWN, refuse_exploration
+from rlbake.policies.graph import ACTION_MASK, EPSILON, EXPLORE, FLOOR, NOISE, TEMPERATURE, UNDECIDED
 from rlbake.policies.policy import Decisions, refuse_mask
 from rlbake.quiet import tensorflow as tf
 from rlbake.specs import Action, Binary, Category, Continuous, Discrete, Feature, from_json
@@ -25,6 +26,9 @@ class SavedPolicy:
         explore: draw from the exploring distribution instead of acting greedily.
         temperature: of its softmax, in the unit of the action values; 0: greedy with probability 1 - ε. Of
             Continuous actions the factor of the distribution's width; 0: as it is.
+        epsilon: ε ≥ 0 takes the place of the agent's own exploration, with or without `explore`: (1 - ε) times greedy,
+            or the softmax, and ε times uniform over the allowed actions; -1: as the agent was trained to.
+        floor: least probability f of each of k allowed actions: (1 - kf) times all of the above, plus f; 0: none.
 
     Attributes:
         version: as given.
@@ -33,9 +37,18 @@ class SavedPolicy:
 
     Raises:
         NotFoundError: there is no policy in the folder.
+        ConfigError: exploration is out of range, or epsilon or floor are given for Continuous actions.
     """
 
-    def __init__(self, directory: str | Path, version: str, explore: bool = False, temperature: float = 0.0) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        version: str,
+        explore: bool = False,
+        temperature: float = 0.0,
+        epsilon: float = OWN,
+        floor: float = 0.0,
+    ) -> None:
         root = Path(directory)
         if not (root / DESCRIPTION).is_file() or not (root / SAVED_MODEL).is_dir():
             raise NotFoundError(f"there is no policy in {root}: it needs {DESCRIPTION} and {SAVED_MODEL}/.")
@@ -43,10 +56,13 @@ class SavedPolicy:
         self.version = version
         self.observation: tuple[Feature, ...] = tuple(from_json(f) for f in description["observation"])
         self.action: Action = from_json(description["action"])
+        refuse_exploration(self.action, temperature, epsilon, floor)
         self._actions = 0 if isinstance(self.action, Continuous) else len(self.action.joint())
         self._model = tf.saved_model.load(str(root / SAVED_MODEL))  # keeps the graph's variables alive
         self._graph = self._model.signatures[SIGNATURE]
         self._how = {EXPLORE: tf.constant(explore), TEMPERATURE: tf.constant(temperature, tf.float32)}
+        if self._actions:
+            self._how |= {EPSILON: tf.constant(epsilon, tf.float64), FLOOR: tf.constant(floor, tf.float64)}
 
     def decide(
         self, observations: dict[str, np.ndarray], noise: np.ndarray, action_mask: np.ndarray | None = None
@@ -56,9 +72,9 @@ class SavedPolicy:
         Raises:
             NotFoundError: there is no column of a feature.
             DataError: a value of a feature that is not optional is missing (NaN, None or the empty
-                string), a number is not finite, the mask has another shape than [B, A] or a row of
-                it allows nothing, there is one though the action is not Discrete, or the temperature is
-                negative.
+                string), a number is not finite or so large that values are not, the mask has another shape
+                than [B, A] or a row of it allows nothing or too many actions for the floor, or there is one
+                though the action is not Discrete.
         """
         outputs = self._outputs(observations, noise, action_mask)
         log_probability = outputs["log_probability"].numpy()
@@ -91,7 +107,7 @@ class SavedPolicy:
     ) -> dict[str, tf.Tensor]:
         columns = {f.name: _column(f, observations) for f in self.observation}
         try:
-            return self._graph(
+            outputs = self._graph(
                 **{name: tf.constant(column) for name, column in columns.items()},
                 **self._mask(action_mask, len(noise)),
                 **{NOISE: tf.constant(np.asarray(noise, np.float64))},
@@ -99,6 +115,19 @@ class SavedPolicy:
             )
         except tf.errors.InvalidArgumentError as error:
             raise DataError(f"the policy refuses {len(noise):,} rows: {_reason(error)}.") from None
+        self._refuse_undecided(outputs)
+        return outputs
+
+    def _refuse_undecided(self, outputs: dict[str, tf.Tensor]) -> None:
+        if self._actions:
+            undecided = outputs["action_index"].numpy() == UNDECIDED
+        else:
+            undecided = ~np.isfinite(outputs["action"].numpy()).all(axis=1)
+        if undecided.any():
+            raise DataError(
+                f"the policy has no finite values for {undecided.sum():,} of {len(undecided):,} rows, for example row "
+                f"{undecided.argmax()}: a number among their features is far out of range."
+            )
 
     def _mask(self, given: np.ndarray | None, rows: int) -> dict[str, tf.Tensor]:
         if not isinstance(self.action, Discrete):

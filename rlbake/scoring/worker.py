@@ -48,6 +48,8 @@ class Policy:
         explore: whether it explores.
         temperature: of the softmax over values, 0 for greedy; of numbers the factor of their distribution's
             width, 0 for as it is.
+        epsilon: share of uniformly random actions in place of the agent's own exploration; -1: as the agent's.
+        floor: least probability of every allowed action.
     """
 
     archive: bytes
@@ -57,6 +59,8 @@ class Policy:
     numbers: int
     explore: bool
     temperature: float
+    epsilon: float
+    floor: float
 
 
 def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -114,7 +118,12 @@ def outputs(
     tf, graph = _loaded(policy)
     rows = -(-batch.num_rows // CHUNK) * CHUNK
     inputs, categories = _inputs(tf, policy, batch, rows, feature, mask)
-    constants = {"explore": tf.constant(policy.explore), "temperature": tf.constant(policy.temperature, tf.float32)}
+    constants = {
+        "explore": tf.constant(policy.explore),
+        "temperature": tf.constant(policy.temperature, tf.float32),
+        "epsilon": tf.constant(policy.epsilon, tf.float64),
+        "floor": tf.constant(policy.floor, tf.float64),
+    }
     taken = set(graph.structured_input_signature[1])
     specs = [graph.structured_outputs[name] for name in wanted]
     found = [np.zeros((rows, *spec.shape[1:]), spec.dtype.as_numpy_dtype) for spec in specs]

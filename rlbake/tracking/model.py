@@ -84,7 +84,12 @@ def signature(observation: tuple[Feature, ...], action: Action) -> ModelSignatur
         ColSpec(DataType.float, v.LOG_PROBABILITY, required=not isinstance(action, Continuous)),
         ColSpec(DataType.string, v.POLICY_VERSION),
     ]
-    params = [ParamSpec("explore", DataType.boolean, False), ParamSpec("temperature", DataType.float, 0.0)]
+    params = [
+        ParamSpec("explore", DataType.boolean, False),
+        ParamSpec("temperature", DataType.float, 0.0),
+        ParamSpec("epsilon", DataType.double, -1.0),
+        ParamSpec("floor", DataType.double, 0.0),
+    ]
     return ModelSignature(Schema(features), Schema(outputs), ParamSchema(params))
 
 

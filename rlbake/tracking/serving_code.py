@@ -48,9 +48,12 @@ class Agent:
             model_input: one column per feature, optionally `action_mask` (lists of bool) of a Discrete
                 action. Values of an optional feature may be missing (None or NaN), and so may its whole
                 column. MLflow makes it of a list of dicts, and of one dict of values for one row.
-            params: `explore` (draw from the exploring distribution instead of acting greedily) and
+            params: `explore` (draw from the exploring distribution instead of acting greedily),
                 `temperature` (of its softmax; 0: greedy with probability 1 - ε. Of numbers the factor of
-                their distribution's width; 0: as it is).
+                their distribution's width; 0: as it is), `epsilon` (≥ 0 takes the place of the agent's own
+                exploration, with or without `explore`: the share of actions that are drawn uniformly; -1: as
+                the agent was trained to) and `floor` (least probability of every allowed action). Numbers know
+                neither epsilon nor floor.
 
         Returns:
             One row each: `action` (its name, a list of one name for each set, or a list of numbers),
@@ -63,21 +66,29 @@ class Agent:
         return pd.DataFrame({name: _cells(column) for name, column in decided.items()}, copy=False)
 
     def decide(
-        self, features: Mapping[str, Any], action_mask: Any = None, explore: bool = False, temperature: float = 0.0
+        self,
+        features: Mapping[str, Any],
+        action_mask: Any = None,
+        explore: bool = False,
+        temperature: float = 0.0,
+        epsilon: float = -1.0,
+        floor: float = 0.0,
     ) -> dict[str, np.ndarray]:
         """What `predict` does, without DataFrames: columns [B] in, columns [B] out, [B, n] of a vector.
 
         A density that there is not is NaN here.
 
         Raises:
-            MlflowException: a row allows no action, a number is not finite, a feature that is not optional is
-                missing, or there is a mask though the action is not Discrete.
+            MlflowException: a row allows no action, or more than the floor can be given to; a number is not
+                finite, or so large that values are not; a feature that is not optional is missing; there is a
+                mask though the action is not Discrete; or the exploration is out of range, or not of numbers.
         """
         rows = max((len(column) for column in features.values()), default=0)
         columns = {
             name: _column(name, features.get(name, [None] * rows), feature) for name, feature in self._features.items()
         }
-        noise = np.random.default_rng().random(rows) if explore else np.zeros(rows)
+        chance = explore or epsilon >= 0 or floor > 0
+        noise = np.random.default_rng().random(rows) if chance else np.zeros(rows)
         try:
             out = self._graph(
                 **{name: tf.constant(column) for name, column in columns.items()},
@@ -85,9 +96,11 @@ class Agent:
                 noise=tf.constant(noise),
                 explore=tf.constant(bool(explore)),
                 temperature=tf.constant(temperature, tf.float32),
+                **self._shares(epsilon, floor),
             )
         except tf.errors.InvalidArgumentError as error:
             raise MlflowException.invalid_parameter_value(_reason(error)) from None
+        _refuse_undecided(out)
         return {
             **self._chosen(out),
             "log_probability": out["log_probability"].numpy(),
@@ -103,6 +116,16 @@ class Agent:
         indices = np.unravel_index(number, [len(names) for names in self._names])  # the first set varies slowest
         chosen = [names[index] for names, index in zip(self._names, indices, strict=True)]
         return {"action": np.stack(chosen, axis=1), "action_index": np.stack(indices, axis=1).astype(np.int32)}
+
+    def _shares(self, epsilon: float, floor: float) -> dict[str, tf.Tensor]:
+        """The graph's inputs, where it has them."""
+        if self._names:
+            return {"epsilon": tf.constant(epsilon, tf.float64), "floor": tf.constant(floor, tf.float64)}
+        if epsilon != -1 or floor:
+            raise MlflowException.invalid_parameter_value(
+                "epsilon and floor are of actions to choose among; numbers are explored with the temperature."
+            )
+        return {}
 
     def _mask(self, given: Any, rows: int) -> dict[str, tf.Tensor]:
         """The graph's input, where it has one: what is allowed among all combinations."""
@@ -160,6 +183,15 @@ def _column(name: str, values: Any, feature: Mapping[str, Any]) -> np.ndarray:
         row = int(missing.argmax())
         raise MlflowException.invalid_parameter_value(f"feature {name!r} of row {row} is missing.")
     return column.astype(bool) if kind == "Binary" and not optional else column
+
+
+def _refuse_undecided(out: Mapping[str, Any]) -> None:
+    """Where the values were not finite, the graph says index -1, or numbers that are not finite."""
+    decided = out["action_index"].numpy() >= 0 if "action_index" in out else np.isfinite(out["action"].numpy()).all(1)
+    if not decided.all():
+        raise MlflowException.invalid_parameter_value(
+            f"no finite values for row {decided.argmin()}: a number among its features is far out of range."
+        )
 
 
 def _reason(error: tf.errors.InvalidArgumentError) -> str:

@@ -121,4 +121,7 @@ class ConstrainedHead(DiscreteHead):
         return self._head.values(features)
 
     def prefer(self, features: tf.Tensor, mask: tf.Tensor, explore: tf.Tensor, temperature: tf.Tensor) -> Preferred:
-        return self._head.prefer(features, self._constraint.allowed(features, mask), explore, temperature)
+        return self._head.prefer(features, self.considered(features, mask), explore, temperature)
+
+    def considered(self, features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return self._constraint.allowed(features, mask)
