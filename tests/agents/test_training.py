@@ -154,6 +154,19 @@ def test_training_ends_when_what_it_learns_does_not_hold_elsewhere(walk, overfit
     assert (fitted.metrics[STEPS] < 1100) == ends
 
 
+@pytest.mark.parametrize(("every", "ends"), [(20, False), (4, True)])
+def test_a_few_rows_do_not_end_a_training(transitions, every, ends):
+    """Every 20th of 40,000 rows is looked at first. Here none of these earns anything, though one row in 20 does."""
+    rows = np.arange(40_000)
+
+    def world(where):
+        zeros = np.zeros(len(rows))
+        return transitions(zeros, rows % 2, np.where(where, 100.0, 0.0), zeros, zeros)
+
+    fitted = trained(world(rows % 20 == 10), config(steps=1100), holdout=world(rows % every == 0))
+    assert (fitted.metrics[STEPS] < 1100) == ends
+
+
 def test_no_holdout_no_holdout_loss(walk):
     assert HOLDOUT_LOSS not in trained(walk(0.5), config()).metrics
 
