@@ -128,10 +128,11 @@ def own_peak() -> Iterator[dict[str, float]]:
 
 def on_spark(spark: SparkSession, path: Path, folder: Path) -> dict[str, float]:
     from rlbake.evaluation.estimators import ONE_STEP
+    from rlbake.policies.exploration import Exploration
     from rlbake.scoring.evaluation import evaluate_on_spark
     from rlbake.scoring.shipment import pack, pack_model
 
-    policy = pack(folder / "policy", observation=OBSERVATION, action=ACTION, explore=True, temperature=0.0)
+    policy = pack(folder / "policy", observation=OBSERVATION, action=ACTION, exploration=Exploration())
     values = pack_model(folder / "values", OBSERVATION, observation=OBSERVATION, actions=len(ACTION))
     made = {name: make() for name, make in ONE_STEP.items()}
     trajectories = spark.read.parquet(str(path))

@@ -36,6 +36,7 @@ from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 from benchmarks.trajectories import measured
 from rlbake import vocabulary as v
 from rlbake.dataset.transitions import Transitions
+from rlbake.policies.exploration import Exploration
 from rlbake.policies.export import export_policy
 from rlbake.scoring.score import decide, score
 from rlbake.scoring.shipment import pack
@@ -116,7 +117,7 @@ def spark_udf(population: DataFrame, model_uri: str) -> DataFrame:
 
 
 def ours(population: DataFrame, policy: Path) -> DataFrame:
-    packed = pack(policy, observation=OBSERVATION, action=ACTION, explore=True, temperature=TEMPERATURE)
+    packed = pack(policy, observation=OBSERVATION, action=ACTION, exploration=Exploration(temperature=TEMPERATURE))
     return decide(
         population,
         keys=KEYS,
@@ -138,8 +139,7 @@ def score_whole(population: DataFrame, policy: Path, output: Table, seed: int) -
         policy_dir=policy,
         policy_version=VERSION,
         window=WINDOW,
-        explore=True,
-        temperature=TEMPERATURE,
+        exploration=Exploration(temperature=TEMPERATURE),
         seed=seed,
         output=output,
         run_id="benchmark",

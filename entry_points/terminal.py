@@ -37,6 +37,18 @@ def _number(context: click.Context, parameter: click.Parameter, value: str) -> f
         raise click.BadParameter(f"{value!r} is not a number.", context, parameter) from None
 
 
+def exploration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that decide how the champion explores."""
+    for option in (
+        click.option("--floor", default=0.0, help="Least probability of every allowed action."),
+        click.option("--epsilon", default=-1.0, help="Share of random actions; -1: as the agent explores by itself."),
+        click.option("--temperature", default=0.0, help="Of the softmax over action values; 0: as the agent explores."),
+        click.option("--explore", type=bool, default=True, help="Explore as the agent does by itself."),
+    ):
+        command = option(command)
+    return command
+
+
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every entry point has."""
     for option in (

@@ -12,9 +12,10 @@ from rlbake.period.ledger import check_ledger
 from rlbake.period.models import champion_of
 from rlbake.period.period import Period
 from rlbake.period.promote import promote
-from rlbake.period.score import score
+from rlbake.period.score import AS_TRAINED, score
 from rlbake.period.train import train
 from rlbake.period.warm_start import parent_of
+from rlbake.policies.exploration import Exploration
 from rlbake.registry.config import GateConfig, read_gate
 from rlbake.tracking.runs import stage_run
 from rlbake.training.config import TrainConfig
@@ -26,6 +27,7 @@ def run_period(
     period: Period,
     config: TrainConfig,
     rules: GateConfig | None = None,
+    exploration: Exploration = AS_TRAINED,
     *,
     warm_start: str | None = None,
     tensorboard: str | None = None,
@@ -37,13 +39,16 @@ def run_period(
     Args:
         config: of the training.
         rules: what the gate asks; the application's if not given.
+        exploration: of the decisions that are scored; as the model was trained to explore, if not given.
         warm_start: reference of a model that the training goes on from.
         tensorboard: folder for event files of the training's metrics.
 
     Raises:
+        ConfigError: the exploration is out of range, or not of such actions.
         GateRefused: and there is no champion that could score.
     """
     rules = rules or read_gate(period.application.gate)
+    exploration.refuse_for(period.application.action)
     with stage_run("main", application=period.application.name, window=period.window.ds) as run:
         run.log_config({"seed": period.seed, "model_name": period.model_name, "gate": asdict(rules)})
         parent_of(period, config, warm_start)  # refused before anything is built
@@ -60,4 +65,4 @@ def run_period(
             except NotFoundError:
                 raise refusal from None
             _logger.info("%s stays champion.", kept.policy_version)
-        score(period)
+        score(period, exploration=exploration)

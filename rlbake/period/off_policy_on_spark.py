@@ -21,6 +21,7 @@ from rlbake.evaluation.propensity import LOGGED as ALL_LOGGED
 from rlbake.evaluation.q_model import fit_q
 from rlbake.features.profile import Profiles
 from rlbake.period.period import Period
+from rlbake.policies.exploration import Exploration
 from rlbake.registry.versions import ResolvedModel, policy_dir
 from rlbake.scoring.evaluation import Sums, evaluate_on_spark, longest_episode, pack_values
 from rlbake.scoring.holdout import only_held_out
@@ -63,7 +64,7 @@ def off_policy_on_spark(
     estimators = _estimators(application.gamma, longest_episode(held) if sequential else 1)
     decides = chosen_primary(primary, unit, estimators)
     policies = {
-        name: pack(policy_dir(m), observation=application.observation, action=action, explore=True, temperature=0.0)
+        name: pack(policy_dir(m), observation=application.observation, action=action, exploration=Exploration())
         for name, m in models.items()
     }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from rlbake.errors import DataError, NotFoundError, SpecError, nearest
+from rlbake.policies.exploration import OWN, Exploration
 from rlbake.policies.export import SAVED_MODEL, SIGNATURE
-from rlbake.policies.exploration import OWN, refuse_exploration
 from rlbake.policies.graph import ACTION_MASK, EPSILON, EXPLORE, FLOOR, NOISE, TEMPERATURE, UNDECIDED
 from rlbake.policies.policy import Decisions, refuse_mask
 from rlbake.quiet import tensorflow as tf
@@ -23,12 +23,7 @@ class SavedPolicy:
     Args:
         directory: holds `saved_model/` and `policy.json`.
         version: who decides, as logged.
-        explore: draw from the exploring distribution instead of acting greedily.
-        temperature: of its softmax, in the unit of the action values; 0: greedy with probability 1 - ε. Of
-            Continuous actions the factor of the distribution's width; 0: as it is.
-        epsilon: ε ≥ 0 takes the place of the agent's own exploration, with or without `explore`: (1 - ε) times greedy,
-            or the softmax, and ε times uniform over the allowed actions; -1: as the agent was trained to.
-        floor: least probability f of each of k allowed actions: (1 - kf) times all of the above, plus f; 0: none.
+        explore, temperature, epsilon, floor: as `Exploration` has them.
 
     Attributes:
         version: as given.
@@ -56,7 +51,7 @@ class SavedPolicy:
         self.version = version
         self.observation: tuple[Feature, ...] = tuple(from_json(f) for f in description["observation"])
         self.action: Action = from_json(description["action"])
-        refuse_exploration(self.action, temperature, epsilon, floor)
+        Exploration(explore, temperature, epsilon, floor).refuse_for(self.action)
         self._actions = 0 if isinstance(self.action, Continuous) else len(self.action.joint())
         self._model = tf.saved_model.load(str(root / SAVED_MODEL))  # keeps the graph's variables alive
         self._graph = self._model.signatures[SIGNATURE]

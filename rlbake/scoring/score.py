@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyspark import cloudpickle
@@ -16,6 +16,7 @@ from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 from rlbake import vocabulary as v
 from rlbake.cadence import Window
 from rlbake.errors import DataError, SpecError
+from rlbake.policies.exploration import Exploration
 from rlbake.scoring import joint, worker
 from rlbake.scoring.masks import never_null
 from rlbake.scoring.population import checked
@@ -68,8 +69,7 @@ def score(
     policy_dir: str | Path,
     policy_version: str,
     window: Window,
-    explore: bool,
-    temperature: float,
+    exploration: Exploration,
     seed: int,
     output: Table,
     run_id: str,
@@ -83,9 +83,7 @@ def score(
         policy_dir: local folder with `saved_model/` and `policy.json`.
         policy_version: who decides, as logged.
         window: the window of the table that is replaced; the decisions' timestamp is its end.
-        explore: draw from the policy's exploring distribution instead of acting greedily.
-        temperature: of its softmax, in the unit of the action values, 0 for greedy; of Continuous actions the
-            factor of their distribution's width, 0 for as it is.
+        exploration: of the decisions.
         seed: of the noise that actions are drawn with.
         run_id: MLflow run that scores.
 
@@ -95,10 +93,12 @@ def score(
         SpecError: the policy is for other features or actions, or a key has the name of one of the table's
             own columns.
         NotFoundError: there is no policy in the folder.
-        ConfigError: the temperature is negative or not finite.
+        ConfigError: the exploration is out of range, or not of such actions.
         StorageError: the table cannot be written to.
     """
-    policy = pack(policy_dir, observation=observation, action=action, explore=explore, temperature=temperature)
+    policy = pack(policy_dir, observation=observation, action=action, exploration=exploration)
+    if v.ACTION_MASK not in population.columns:
+        exploration.refuse_floor(policy.actions)
     taken = [key for key in keys if key in (*SCORED, v.DS)]
     if taken:
         raise SpecError(f"key {taken[0]!r}: scores have a column of this name. Rename the key.")
@@ -119,18 +119,18 @@ def score(
             observed,
             window.ds,
             run_id=run_id,
-            config_digest=_digest(observation, action, policy_version, explore, temperature, seed),
+            config_digest=_digest(observation, action, policy_version, exploration, seed),
             before_commit=lambda: _refuse_undecided(refused.get[_REFUSED], known, observation),
         )
     return ScoreResult(commit.rows, commit)
 
 
 def _digest(
-    observation: Sequence[Feature], action: Action, policy_version: str, explore: bool, temperature: float, seed: int
+    observation: Sequence[Feature], action: Action, policy_version: str, exploration: Exploration, seed: int
 ) -> str:
     """Of all but the population that decides what is decided: 32 hex digits."""
     specs = [to_json(feature) for feature in observation], to_json(action)
-    decisive = json.dumps([*specs, policy_version, explore, temperature, seed], sort_keys=True)
+    decisive = json.dumps([*specs, policy_version, asdict(exploration), seed], sort_keys=True)
     return hashlib.sha256(decisive.encode()).hexdigest()[:32]
 
 

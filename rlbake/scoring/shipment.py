@@ -7,27 +7,18 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rlbake.errors import NotFoundError, SpecError
-from rlbake.policies.exploration import OWN, refuse_exploration
+from rlbake.policies.exploration import Exploration
 from rlbake.scoring.worker import Policy
 from rlbake.specs import Action, Continuous, Discrete, Feature, from_json
 
 DESCRIPTION, SAVED_MODEL = "policy.json", "saved_model"
 
 
-def pack(
-    directory: str | Path,
-    *,
-    observation: Sequence[Feature],
-    action: Action,
-    explore: bool,
-    temperature: float,
-    epsilon: float = OWN,
-    floor: float = 0.0,
-) -> Policy:
+def pack(directory: str | Path, *, observation: Sequence[Feature], action: Action, exploration: Exploration) -> Policy:
     """The policy in a folder that `policies.export.export_policy` wrote.
 
     It may read fewer features than the application has now, but none that the application lacks,
@@ -37,18 +28,14 @@ def pack(
         directory: holds `saved_model/` and `policy.json`.
         observation: the application's features, in the order of the worker's columns.
         action: the application's actions.
-        explore: draw from the exploring distribution instead of acting greedily.
-        temperature: of its softmax, in the unit of the action values, 0 for greedy; of Continuous actions the
-            factor of their distribution's width, 0 for as it is.
-        epsilon: share of uniformly random actions, in place of the agent's own exploration; -1: as the agent's.
-        floor: least probability of every allowed action.
+        exploration: of the decisions.
 
     Raises:
         NotFoundError: there is no policy in the folder.
         SpecError: the policy is for other features or actions.
         ConfigError: exploration is out of range, or epsilon or floor are given for Continuous actions.
     """
-    refuse_exploration(action, temperature, epsilon, floor)
+    exploration.refuse_for(action)
     root = Path(directory)
     if not (root / DESCRIPTION).is_file() or not (root / SAVED_MODEL).is_dir():
         raise NotFoundError(f"there is no policy in {root}: it needs {DESCRIPTION} and {SAVED_MODEL}/.")
@@ -57,8 +44,7 @@ def pack(
     actions, numbers = (0, len(action.names)) if isinstance(action, Continuous) else (len(action.joint()), 0)
     read = [from_json(feature) for feature in description["observation"]]
     model = pack_model(root / SAVED_MODEL, read, observation=observation, actions=actions)
-    how = {"explore": explore, "temperature": temperature, "epsilon": epsilon, "floor": floor}
-    return replace(model, numbers=numbers, **how)
+    return replace(model, numbers=numbers, **asdict(exploration))
 
 
 def pack_model(
@@ -77,7 +63,7 @@ def pack_model(
     """
     archive = _zipped(Path(saved_model))
     digest, inputs = hashlib.sha256(archive).hexdigest(), _inputs(features, observation)
-    return Policy(archive, digest, inputs, actions, numbers=0, explore=False, temperature=0.0, epsilon=OWN, floor=0.0)
+    return Policy(archive, digest, inputs, actions, numbers=0, **asdict(Exploration()))
 
 
 def _refuse_others(trained: Action, action: Action) -> None:

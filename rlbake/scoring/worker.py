@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -45,11 +45,7 @@ class Policy:
             and whether it may be missing.
         actions: number of actions, or of their combinations; 0 where it decides on numbers.
         numbers: how many it decides on; 0 where it chooses among actions.
-        explore: whether it explores.
-        temperature: of the softmax over values, 0 for greedy; of numbers the factor of their distribution's
-            width, 0 for as it is.
-        epsilon: share of uniformly random actions in place of the agent's own exploration; -1: as the agent's.
-        floor: least probability of every allowed action.
+        explore, temperature, epsilon, floor: as `rlbake.policies.exploration` has them.
     """
 
     archive: bytes
@@ -69,8 +65,8 @@ def decider(policy: Policy) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.
     Reads the features (float32, boolean or string, NULL only where they may be missing), the noise
     (float64) and the mask (lists of booleans, NULL or empty = all allowed) where there is one; passes
     everything else through.
-    The decision is an index, or one column for each number, and NULL where the policy's graph refused the
-    row or one next to it. The log-probability is NULL where numbers have no density, too.
+    The decision is an index, or one column for each number, and NULL where the policy has no finite values for
+    the row, or its graph refused it or one next to it. The log-probability is NULL where numbers have no density, too.
     """
     added = [*decision(policy), LOG_PROBABILITY]
 
@@ -112,8 +108,8 @@ def outputs(
         mask: the mask's column.
 
     Returns:
-        Arrays [B, …], one for each name, and bool [B]: whether the graph refused the row or one next to it; the
-        outputs are 0 there.
+        Arrays [B, …], one for each name, and bool [B]: whether a policy has no finite values for the row, or the
+        graph refused it or one next to it; the outputs are 0 there.
     """
     tf, graph = _loaded(policy)
     rows = -(-batch.num_rows // CHUNK) * CHUNK
@@ -138,9 +134,19 @@ def outputs(
         except tf.errors.InvalidArgumentError:
             refused[chunk] = True
             continue
+        refused[chunk] = _undecided(said)
         for values, name in zip(found, wanted, strict=True):
             values[chunk] = said[name].numpy()
+    for values in found:
+        values[refused] = 0
     return [values[: batch.num_rows] for values in found], refused[: batch.num_rows]
+
+
+def _undecided(said: Mapping[str, Any]) -> Any:
+    """bool [B], or one for all: where a policy's graph has no decision, which other models do not make."""
+    if ACTION_INDEX in said:
+        return said[ACTION_INDEX].numpy() < 0
+    return ~np.isfinite(said[ACTION].numpy()).all(axis=1) if ACTION in said else False
 
 
 def _inputs(

@@ -18,6 +18,7 @@ from rlbake import vocabulary as v
 from rlbake.dataset.snapshot import pin
 from rlbake.dataset.transitions import Reading, load
 from rlbake.errors import DataError
+from rlbake.policies.exploration import Exploration
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.scoring import worker
@@ -94,7 +95,7 @@ def test_from_the_table_to_a_clean_process(policy_dir, tracking_uri, tmp_path):
     decided = [ACTION.names[i] for i in saved.decide(columns, np.zeros(3)).action]
     assert decided == [BEST[case] for case in CASES]
 
-    shipped = pack(policy_dir, observation=OBSERVATION, action=ACTION, explore=False, temperature=0.0)
+    shipped = pack(policy_dir, observation=OBSERVATION, action=ACTION, exploration=Exploration(explore=False))
     flat = {f"feature_{i}": pa.array(list(columns[name])) for i, name in enumerate(columns)}
     batch = pa.RecordBatch.from_pydict({**flat, "noise": pa.array(np.zeros(3))})
     (scored,) = worker.decider(shipped)(iter([batch]))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlbake.errors import DataError, NotFoundError, SpecError
+from rlbake.errors import ConfigError, DataError, NotFoundError, SpecError
 from rlbake.learners.heads import distribution
 from rlbake.policies.export import export_policy
 from rlbake.policies.graph import invert
@@ -148,8 +148,8 @@ def test_other_wrong_input_is_refused(exported):
         policy.decide(ROWS, np.zeros(4), np.ones((4, 2), bool))
     with pytest.raises(NotFoundError, match="'payer' is missing"):
         policy.decide({"level": ROWS["level"]}, np.zeros(4))
-    with pytest.raises(DataError, match="temperature"):
-        SavedPolicy(exported, "model/1", explore=True, temperature=-1.0).decide(ROWS, np.zeros(4))
+    with pytest.raises(ConfigError, match="temperature"):
+        SavedPolicy(exported, "model/1", explore=True, temperature=-1.0)
 
 
 def test_a_folder_without_a_policy(tmp_path):
@@ -198,6 +198,7 @@ out = graph["serving_default"](
     payer=tf.constant(rows["payer"]), country=tf.constant(rows["country"]),
     action_mask=tf.ones([4, 3], tf.bool), noise=tf.constant(rows["noise"], tf.float64),
     explore=tf.constant(True), temperature=tf.constant(0.5),
+    epsilon=tf.constant(-1.0, tf.float64), floor=tf.constant(0.0, tf.float64),
 )
 print(json.dumps({name: tensor.numpy().tolist() for name, tensor in out.items()}))
 """
@@ -235,6 +236,8 @@ def test_deciding_costs_at_most_twice_the_graph(exported):
         "noise": tf.zeros([1], tf.float64),
         "explore": tf.constant(False),
         "temperature": tf.constant(0.0),
+        "epsilon": tf.constant(-1.0, tf.float64),
+        "floor": tf.constant(0.0, tf.float64),
     }
 
     def fastest(call):

@@ -22,6 +22,7 @@ from rlbake.evaluation.candidates import rows_of, saved
 from rlbake.evaluation.estimators import ONE_STEP, SEQUENTIAL
 from rlbake.evaluation.q_model import fit_q
 from rlbake.evaluation.support import WeightMoments
+from rlbake.policies.exploration import Exploration
 from rlbake.scoring import evaluation_worker as job
 from rlbake.scoring.evaluation import evaluate_on_spark, longest_episode, pack_values
 from rlbake.scoring.shipment import pack
@@ -119,7 +120,7 @@ def grouped(frame, rows, transitions: Transitions):
 
 
 def packed(policy_dir, temperature: float = 0.0):
-    return pack(policy_dir, observation=OBSERVATION, action=ACTION, explore=True, temperature=temperature)
+    return pack(policy_dir, observation=OBSERVATION, action=ACTION, exploration=Exploration(temperature=temperature))
 
 
 def asked(table, policy_dir, **changed):

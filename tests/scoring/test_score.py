@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from rlbake import vocabulary as v
 from rlbake.cadence import Cadence
 from rlbake.errors import ConfigError, DataError, NotFoundError, SpecError
+from rlbake.policies.exploration import Exploration
 from rlbake.policies.saved import SavedPolicy
 from rlbake.scoring.score import decision_id, noise, score
 from rlbake.specs import Binary, Category, Continuous, Discrete, Number
@@ -50,8 +51,7 @@ def run(spark, policy_dir, tmp_path):
             "policy_dir": policy_dir,
             "policy_version": VERSION,
             "window": DAY,
-            "explore": True,
-            "temperature": 0.05,
+            "exploration": Exploration(temperature=0.05),
             "seed": 3,
             "output": Table(str(tmp_path / "scores")),
             "run_id": "run",
@@ -73,8 +73,7 @@ def scored(spark, policy_dir, tmp_path_factory) -> pd.DataFrame:
         policy_dir=policy_dir,
         policy_version=VERSION,
         window=DAY,
-        explore=True,
-        temperature=0.05,
+        exploration=Exploration(temperature=0.05),
         seed=3,
         output=table,
         run_id="run",
@@ -178,7 +177,7 @@ def test_another_window_is_added_and_another_seed_replaces(run, spark, tmp_path)
 
 
 def test_without_exploration_the_best_allowed_action_is_certain(run, spark, policy_dir, tmp_path):
-    run(players(spark, 500), explore=False, temperature=0.0)
+    run(players(spark, 500), exploration=Exploration(explore=False))
     rows = Table(str(tmp_path / "scores")).read(spark).select("*", f"{v.OBSERVATION}.*").toPandas()
     values = SavedPolicy(policy_dir, VERSION).values({name: rows[name].to_numpy() for name in FEATURES})
     best = np.where(masks(rows), values, -np.inf).argmax(axis=1)
@@ -242,8 +241,10 @@ def test_a_number_far_beyond_what_was_seen_is_decided_on(run, spark):
         ({"observation": (Binary("level"), *OBSERVATION[1:])}, SpecError, r"level \(Number\).*level \(Binary\)"),
         ({"observation": (Number("level", optional=True), *OBSERVATION[1:])}, SpecError, r"never missing.*: level\."),
         ({"keys": (v.ENV_ID,)}, SpecError, "key 'env_id': scores have a column of this name"),
-        ({"temperature": -1.0}, ConfigError, "temperature -1.0"),
-        ({"temperature": float("nan")}, ConfigError, "temperature nan"),
+        ({"exploration": Exploration(temperature=-1.0)}, ConfigError, "temperature -1.0"),
+        ({"exploration": Exploration(temperature=float("nan"))}, ConfigError, "temperature nan"),
+        ({"exploration": Exploration(epsilon=-0.5)}, ConfigError, r"epsilon -0.5 must be in \[0, 1\], or -1"),
+        ({"exploration": Exploration(floor=float("nan"))}, ConfigError, "floor nan"),
         ({"policy_dir": "nowhere"}, NotFoundError, "there is no policy in nowhere"),
     ],
 )

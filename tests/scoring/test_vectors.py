@@ -11,6 +11,7 @@ from rlbake import vocabulary as v
 from rlbake.cadence import Cadence
 from rlbake.errors import DataError, SpecError
 from rlbake.evaluation.estimators import ONE_STEP
+from rlbake.policies.exploration import Exploration
 from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.scoring import joint
@@ -55,8 +56,7 @@ def run(spark, policies, tmp_path):
             "policy_dir": policies.get(type(action)),
             "policy_version": VERSION,
             "window": DAY,
-            "explore": True,
-            "temperature": 0.0,
+            "exploration": Exploration(),
             "seed": 3,
             "output": Table(str(tmp_path / "scores")),
             "run_id": "run",
@@ -118,7 +118,7 @@ def test_a_rerun_makes_no_new_version_and_another_seed_replaces(run, spark, tmp_
 
 
 def test_the_best_numbers_have_no_log_probability(run, rows, policies):
-    run(PRICES, explore=False)
+    run(PRICES, exploration=Exploration(explore=False))
     frame = rows()
     assert frame[v.LOG_PROBABILITY].isna().all()
     expected = in_process(policies[Continuous], frame, explore=False)
@@ -184,7 +184,7 @@ def shown(spark, rows: int = 300):
 
 def test_logged_choices_weigh_on_spark_what_they_do_in_memory(spark, policies):
     frame, directory = shown(spark), policies[MultiDiscrete]
-    policy = pack(directory, observation=OBSERVATION, action=BUNDLE, explore=True, temperature=0.0)
+    policy = pack(directory, observation=OBSERVATION, action=BUNDLE, exploration=Exploration())
     found = evaluate_on_spark(
         frame, policies={"agent": policy}, values={}, estimators={"ips": ONE_STEP["ips"]()}, sequential=False,
         observation=OBSERVATION, action=BUNDLE, reward={"paid": 1.0}, units=16,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyspark import cloudpickle
 
+from rlbake.policies.exploration import Exploration
 from rlbake.scoring import score, worker  # score registers the worker to travel by value
 from rlbake.scoring.shipment import pack
 from tests.scoring.conftest import ACTION, OBSERVATION
@@ -43,7 +44,7 @@ def batch(rows: int) -> pa.RecordBatch:
 
 @pytest.fixture
 def policy(policy_dir) -> worker.Policy:
-    return pack(policy_dir, observation=OBSERVATION, action=ACTION, explore=True, temperature=0.05)
+    return pack(policy_dir, observation=OBSERVATION, action=ACTION, exploration=Exploration(temperature=0.05))
 
 
 def test_it_runs_quietly_where_there_is_no_rlbake(policy, tmp_path: Path):
@@ -78,6 +79,6 @@ def test_a_batch_without_rows_is_passed_on(policy):
 
 
 def test_the_same_policy_is_packed_alike(policy, policy_dir):
-    again = pack(policy_dir, observation=OBSERVATION, action=ACTION, explore=True, temperature=0.05)
+    again = pack(policy_dir, observation=OBSERVATION, action=ACTION, exploration=Exploration(temperature=0.05))
     assert again == policy
     assert score.SCORED
