@@ -43,6 +43,7 @@ ENDS = (NOT_ENDED, TERMINATED, TRUNCATED)
 # --- values of policy_version that are not a model version -------------------------------
 RANDOM_POLICY = "random"
 RULES_POLICY = "rules"
+FALLBACK_POLICY = "fallback"  # of a server whose model could not decide
 
 # --- decisions: what scoring and serving write -------------------------------------------
 ACTION_INDEX = "action_index"  # int: of the chosen action, whose name ACTION holds there; array<int>: of several
