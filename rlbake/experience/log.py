@@ -66,7 +66,7 @@ class Experience:
         self._tables.prepare(self._schema)
         self._folder = Path(spool) if spool is not None else _spool_of(self._tables)
         self._spool = Spool.create(self._folder, self._schema)
-        self._refused: set[Path] = set()  # locks of spools that cannot be emptied
+        self._stuck: dict[Path, str] = {}  # locks of spools that cannot be emptied, and why
         self._parts: SimpleQueue[_Part | None] = SimpleQueue()
         self._closing, self._accepting = threading.Event(), threading.Lock()
         self._one_move = threading.Lock()
@@ -174,8 +174,7 @@ class Experience:
         with self._one_move:
             self._empty(self._spool)
             for lock in locks(self._folder):
-                if lock not in self._refused:
-                    self._take_over(lock)
+                self._take_over(lock)
 
     def _take_over(self, lock: Path) -> None:
         """Empties a spool if its process has died."""
@@ -187,8 +186,9 @@ class Experience:
             rows = left.waiting()
             self._empty(left)
         except RlbakeError as error:
-            self._refused.add(lock)
-            _logger.warning("A process that died has left rows in %s, and they stay there: %s", self._folder, error)
+            if self._stuck.get(lock) != str(error):  # once, not every few seconds
+                _logger.warning("Rows that a process left in %s stay there: %s", self._folder, error)
+            self._stuck[lock] = str(error)
             if left is not None:
                 left.close()
         else:
