@@ -1,0 +1,1 @@
+"""Decisions over HTTP: asked for by name, answered with their probability, and remembered."""
