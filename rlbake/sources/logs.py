@@ -60,11 +60,7 @@ class Logs:
         """
         from rlbake.timesteps.join_logs import join_logs
 
-        if application.cadence.reward_delay < duration(self.attribution):
-            raise SpecError(
-                f"application {application.name}: reward_delay is shorter than attribution {self.attribution!r}: "
-                "a window would be built before its outcomes are in. Make the cadence's reward_delay as long."
-            )
+        refuse_too_early(application, self.attribution)
         declared = {
             *application.keys,
             *(feature.name for feature in application.observation),
@@ -99,3 +95,16 @@ class Logs:
             "decisions": (self.decisions, Span(window, before=horizon, after=horizon)),
             "outcomes": (self.outcomes, Span(window, after=horizon)),
         }
+
+
+def refuse_too_early(application: Application, attribution: str) -> None:
+    """Refuses a cadence by which a window is built while its outcomes are still coming in.
+
+    Raises:
+        SpecError: its reward delay is shorter than the attribution.
+    """
+    if application.cadence.reward_delay < duration(attribution):
+        raise SpecError(
+            f"application {application.name}: reward_delay is shorter than attribution {attribution!r}: "
+            "a window would be built before its outcomes are in. Make the cadence's reward_delay as long."
+        )

@@ -1,8 +1,8 @@
 """Three messy logs into one timestep per decision.
 
 The logs are stacked and sorted once by key and time; what was seen and which decision an outcome
-belongs to are read off that order, so there is no join, and the work grows with the rows of a key,
-not with their square.
+belongs to are read off that order, so there is no join (but one to find decisions by their ids), and
+the work grows with the rows of a key, not with their square.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ OUTCOMES, UNMATCHED, UNSEEN = "outcomes", "unmatched_outcomes", "unseen_decision
 _SEEN, _DECIDED, _EARNED = 0, 1, 2  # at one instant, first seen, then decided, then earned
 _KIND, _FEATURES, _DECISION, _OUTCOME = "_kind", "_features", "_decision", "_outcome"
 _SEEN_AT, _DECIDED_AT, _TIE, _APART = "_seen_at", "_decided_at", "_tie", "_apart"
+_NAMED_AT = "_named_at"  # when the decision was made that an outcome names
 _EVALUATED_WITHIN = 10.0  # seconds from the end of a job until its observations have arrived
 
 Metrics = Mapping[str, str | tuple[str, float]]
@@ -38,7 +39,7 @@ Metrics = Mapping[str, str | tuple[str, float]]
 
 def join_logs(
     *,
-    observations: DataFrame,
+    observations: DataFrame | None,
     decisions: DataFrame,
     outcomes: DataFrame,
     attribution: str,
@@ -50,18 +51,19 @@ def join_logs(
     """One row per decision: what was seen when it was made, and what followed.
 
     A decision sees the latest observation at or before it, never a later one; without any, its
-    features are NULL. An outcome belongs to the latest decision at or before it, if that is no
-    longer than `attribution` ago, and to none otherwise; decisions at one instant share what
-    belongs to them. A decision without a key or timestamp is returned, having seen and earned
+    features are NULL. An outcome belongs to the decision that it names, else to the latest decision
+    at or before it, if that is no longer than `attribution` ago, and to none otherwise; decisions at
+    one instant share what belongs to them. A decision without a key or timestamp is returned, having seen and earned
     nothing; an observation without is left out, and an outcome without belongs to no decision.
     A column `ds` of a log is left out.
 
     Args:
-        observations: the keys, `timestamp` and one column per feature.
+        observations: the keys, `timestamp` and one column per feature; None: `decisions` hold what was seen.
         decisions: the keys, `timestamp`, `action` and, where known, `log_probability`,
             `policy_version`, `action_mask` and `end`.
         outcomes: the keys, `timestamp` and one numeric column per metric, NULL where an event
-            says nothing of that metric.
+            says nothing of that metric. It may name its decision in `decision_id`, and then needs no
+            key; NULL where it does not.
         attribution: how long after a decision an outcome may still be its consequence, "24h".
         keys: what identifies an environment; by default the columns that all three logs share.
         tolerance: how old an observation may be to count as seen, "7d"; None: any age.
@@ -80,11 +82,18 @@ def join_logs(
     """
     horizon = duration(attribution)
     oldest = None if tolerance is None else duration(tolerance)
-    logs = {"observations": observations, "decisions": decisions, "outcomes": outcomes}
+    logs = {"decisions": decisions, "outcomes": outcomes}
+    if observations is not None:
+        logs = {"observations": observations, **logs}
     keys = _keys(logs, keys)
     own = {name: [c for c in log.columns if c not in (*keys, v.TIMESTAMP, v.DS)] for name, log in logs.items()}
+    named = v.DECISION_ID in own["outcomes"]
+    if named:
+        own["outcomes"].remove(v.DECISION_ID)
     aggregations = _aggregations(metrics or {}, own["outcomes"])
     _check(logs, keys, own, aggregations)
+    if named:
+        logs["outcomes"] = _of_named(outcomes, decisions, keys)
 
     in_order = Window.partitionBy(*map(_column, keys), _APART).orderBy(v.TIMESTAMP, _KIND, _TIE)
     placed = _placed(_stacked(logs, keys, own), in_order, oldest)
@@ -97,10 +106,11 @@ def join_logs(
         _aggregate(F.when(belongs, F.col(f"{_OUTCOME}.`{metric}`")), *how, all_rows).alias(metric)
         for metric, how in aggregations.items()
     ]
+    structs = [_FEATURES, _DECISION] if observations is not None else [_DECISION]
     return (
         placed.withColumn(_OUTCOME, F.struct(*values))
         .where((F.col(_KIND) == _DECIDED) & _within(window))
-        .select(*map(_column, keys), v.TIMESTAMP, f"{_FEATURES}.*", f"{_DECISION}.*", f"{_OUTCOME}.*")
+        .select(*map(_column, keys), v.TIMESTAMP, *(f"{struct}.*" for struct in structs), f"{_OUTCOME}.*")
     )
 
 
@@ -148,11 +158,12 @@ def _counting(placed: DataFrame, horizon: timedelta, window: cadence.Window | No
     counts._observations.append(observation)
     earned = (F.col(_KIND) == _EARNED) & _within(window)
     decided = (F.col(_KIND) == _DECIDED) & _within(window)
+    unseen = F.col(_FEATURES).isNull() if _FEATURES in placed.columns else F.lit(False)
     return placed.observe(
         observation,
         F.count_if(earned).alias(OUTCOMES),
         F.count_if(earned & ~F.coalesce(_in_time(horizon), F.lit(False))).alias(UNMATCHED),
-        F.count_if(decided & F.col(_FEATURES).isNull()).alias(UNSEEN),
+        F.count_if(decided & unseen).alias(UNSEEN),
     )
 
 
@@ -172,12 +183,30 @@ def _observed(observation: Observation) -> dict[str, int]:
     return arrived
 
 
+def _of_named(outcomes: DataFrame, decisions: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The outcomes with the keys and the time of the decisions that they name; without keys if there is no such one."""
+    named = F.min(F.struct(v.TIMESTAMP, *map(_column, keys))).alias(_DECISION)
+    decided = decisions.where(F.col(v.DECISION_ID).isNotNull()).groupBy(v.DECISION_ID).agg(named)
+    found = outcomes.join(decided, on=v.DECISION_ID, how="left")
+    return found.withColumns(
+        {
+            _NAMED_AT: F.col(f"{_DECISION}.{v.TIMESTAMP}"),
+            **{
+                key: F.when(F.col(v.DECISION_ID).isNull(), _column(key)).otherwise(F.col(f"{_DECISION}.`{key}`"))
+                for key in keys
+            },
+        }
+    ).drop(_DECISION, v.DECISION_ID)
+
+
 def _stacked(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, list[str]]) -> DataFrame:
     """All rows of all logs: keys, timestamp, kind, and each log's own columns as a struct.
 
     Rows without a key or timestamp lie apart from all others, and from each other.
     """
     structs = {"observations": _FEATURES, "decisions": _DECISION, "outcomes": _OUTCOME}
+    structs = {name: structs[name] for name in logs}
+    named = [_NAMED_AT] if _NAMED_AT in logs["outcomes"].columns else []
     types = {
         name: T.StructType([T.StructField(c, logs[name].schema[c].dataType) for c in own[name]]) for name in structs
     }
@@ -185,7 +214,9 @@ def _stacked(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, lis
     for key in keys:
         placeable &= _column(key).isNotNull()
     parts = []
-    for kind, name in ((_SEEN, "observations"), (_DECIDED, "decisions"), (_EARNED, "outcomes")):
+    kinds = {"observations": _SEEN, "decisions": _DECIDED, "outcomes": _EARNED}
+    for name in logs:
+        kind = kinds[name]
         columns = [_column(c) for c in own[name]]
         packed = {
             struct: F.struct(*columns) if other == name else F.lit(None).cast(types[other])
@@ -199,22 +230,25 @@ def _stacked(logs: dict[str, DataFrame], keys: Sequence[str], own: dict[str, lis
                 F.lit(kind).alias(_KIND),
                 F.xxhash64(*columns).alias(_TIE),
                 F.when(~placeable, whole_row).alias(_APART),
+                *((F.col(at) if at in logs[name].columns else F.lit(None).cast("timestamp")).alias(at) for at in named),
                 *(value.alias(struct) for struct, value in packed.items()),
             )
         )
-    seen, decided, earned = parts
-    return seen.where(F.col(_APART).isNull()).unionByName(decided).unionByName(earned)
+    *seen, decided, earned = parts
+    of_decisions = decided.unionByName(earned)
+    return seen[0].where(F.col(_APART).isNull()).unionByName(of_decisions) if seen else of_decisions
 
 
 def _placed(stacked: DataFrame, in_order: WindowSpec, oldest: timedelta | None) -> DataFrame:
     """Decisions and outcomes with what was seen last and with the instant of the decision they belong to."""
     so_far = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     decided = F.when(F.col(_KIND) == _DECIDED, F.col(v.TIMESTAMP))
-    latest = {
-        _FEATURES: F.last(_FEATURES, ignorenulls=True).over(so_far),
-        _DECIDED_AT: F.last(decided, ignorenulls=True).over(so_far),
-    }
-    if oldest is None:
+    latest = {_DECIDED_AT: F.last(decided, ignorenulls=True).over(so_far)}
+    if _NAMED_AT in stacked.columns:
+        latest = {_DECIDED_AT: F.coalesce(_NAMED_AT, latest[_DECIDED_AT])}
+    if _FEATURES in stacked.columns:
+        latest = {_FEATURES: F.last(_FEATURES, ignorenulls=True).over(so_far), **latest}
+    if oldest is None or _FEATURES not in stacked.columns:
         return stacked.withColumns(latest).where(F.col(_KIND) != _SEEN)
     seen = F.when(F.col(_KIND) == _SEEN, F.col(v.TIMESTAMP))
     placed = stacked.withColumns({**latest, _SEEN_AT: F.last(seen, ignorenulls=True).over(so_far)})
@@ -275,9 +309,9 @@ def _keys(logs: dict[str, DataFrame], keys: Sequence[str] | None) -> list[str]:
     if isinstance(keys, str):
         raise DataError(f'join_logs: keys must be a tuple of column names, such as ("{keys}",).')
     if keys is None:
-        shared = set.intersection(*(set(log.columns) for log in logs.values())) - {v.TIMESTAMP, v.DS}
+        shared = set.intersection(*(set(log.columns) for log in logs.values())) - {v.TIMESTAMP, v.DS, v.DECISION_ID}
         if not shared:
-            raise DataError("join_logs: the three logs share no column but the time. Name the keys alike in all three.")
+            raise DataError("join_logs: the logs share no column but the time. Name the keys alike in all of them.")
         return [column for column in logs["decisions"].columns if column in shared]
     for name, log in logs.items():
         for key in keys:
@@ -302,6 +336,10 @@ def _check(
             raise DataError(f"join_logs: {v.TIMESTAMP!r} of {name} is {type_}: cast it to TIMESTAMP.")
         if not own[name]:
             raise DataError(f"join_logs: {name} has no columns but the keys ({', '.join(keys)}) and the time.")
+    if v.DECISION_ID in logs["outcomes"].columns and v.DECISION_ID not in own["decisions"]:
+        raise DataError(
+            f"join_logs: outcomes name their decisions in {v.DECISION_ID!r}, and decisions have no such column: add it."
+        )
     if v.ACTION not in own["decisions"]:
         raise DataError(f"join_logs: decisions has no column {v.ACTION!r}. {nearest(v.ACTION, own['decisions'])}")
     for key in keys:
