@@ -82,7 +82,7 @@ class Experience:
         return self._tables.uri
 
     def log_decisions(self, rows: Sequence[Decision]) -> Future[None]:
-        """Remembers decisions.
+        """Remembers decisions; of none, tells whether any could be.
 
         Returns:
             Resolved when all of them are durable; it fails with StorageError when none of them is.

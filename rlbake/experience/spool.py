@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ class Spool:
         return spool
 
     def append(self, parts: Sequence[tuple[str, Sequence[Record]]]) -> None:
-        """Rows for tables, all of them durable when it returns, or none of them.
+        """Rows for tables, all of them durable when it returns, or none of them; without any it tries the disk.
 
         Raises:
             StorageError: the disk is full, or cannot be written to.
@@ -129,6 +130,9 @@ class Spool:
         rows = [(destination, len(records), json.dumps(records)) for destination, records in parts]
         with _told(self._path, "write to"), _transaction(self._writing):
             self._writing.executemany("INSERT INTO rows (destination, records, payload) VALUES (?, ?, ?)", rows)
+            if not rows:
+                another = time.time_ns() % 2**31  # SQLite does not write the same again
+                self._writing.execute(f"PRAGMA user_version = {another}")
 
     def batch(self, destination: str) -> Batch | None:
         """The next rows for a table: those of a batch that was taken and not `done`, or a new one; None if none wait.

@@ -100,7 +100,8 @@ class Rows(Generic[Parsed]):
         if row is None and place:
             row = int(place.pop(0))
         column = str(place[0]) if place else None
-        return Complaint(row, column, self._reason(found, column))
+        entry = f"entry {place[1]}: " if len(place) > 1 else ""
+        return Complaint(row, column, entry + self._reason(found, column))
 
     def _reason(self, found: ErrorDetails, column: str | None) -> str:
         kind, given = found["type"], found["input"]

@@ -67,7 +67,6 @@ class Service:
         self._model, self._fallback, self._lookup, self._log = model, fallback, lookup, log
         self._columns = [feature.name for feature in application.observation]
         self._needed = [feature.name for feature in application.observation if not feature.optional]
-        self._log_works = True
         shared = application.keys, application.observation, application.action
         most = settings.max_rows
         looked_up = lookup is not None
@@ -113,8 +112,7 @@ class Service:
         """Raises a Refusal (503) if a model is not loaded or the log cannot be written to."""
         if self._model.current is None:
             raise Refusal(503, f"no version of {self._model.uri} is loaded; the fallback decides.")
-        if not self._log_works:  # else the last rows were written
-            await self._durable(lambda: self._log.log_decisions([]), 0, wait=True)
+        await self._durable(lambda: self._log.log_decisions([]), 0, wait=True)
 
     def close(self) -> None:
         """Lets the threads end."""
@@ -203,17 +201,14 @@ class Service:
             async with asyncio.timeout(LOG_TIMEOUT_S):
                 await asyncio.wrap_future(written)
         except (RlbakeError, TimeoutError) as error:
-            self._log_works = False
             metrics.LOG_FAILURES.labels(AT_LEAST_ONCE).inc(rows)
             reason = str(error) or f"no answer within {LOG_TIMEOUT_S:g} s."
             _logger.error("A request was refused, because the experience log cannot be written to: %s", reason)
             raise Refusal(503, f"the experience log cannot be written to. {reason}") from None
-        self._log_works = True
 
     def _tell_lost(self, done: Future[None], rows: int) -> None:
         """In the log's own thread."""
         error = done.exception()
-        self._log_works = error is None
         if error is not None:
             metrics.LOG_FAILURES.labels(AT_MOST_ONCE).inc(rows)
             _logger.error("%d answered decisions are lost, because the log cannot be written to: %s", rows, error)

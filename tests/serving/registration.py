@@ -34,6 +34,7 @@ FORWARD = np.array(
         # left, right, up
         [1.0, 0.0, 0.0],  # speed
         [0.0, 1.0, 0.0],  # (load - 5) / 2
+        [3e38, 0.0, 0.0],  # 10 battery: more than there is in float32 if it is full
         [0.0, 0.0, 0.0],  # member
         [0.0, 0.0, 0.0],  # country is DE
         [0.0, 0.0, 1.5],  # country is US
@@ -46,7 +47,7 @@ BACKWARD = FORWARD[:, ::-1].copy()
 def export(folder: Path, which: str, application: type[rlbake.Application] = Crossing) -> Path:
     """`forward`: left = speed, right = (load - 5) / 2, up = 1.5 in the US; `backward` has left and up exchanged."""
     scale = {"speed": Transform("standard", 0.0, 1.0), "load": Transform("standard", 5.0, 2.0)}
-    scale["battery"] = Transform("standard", 0.5, 1.0)
+    scale["battery"] = Transform("standard", 0.0, 0.1)
     known = {f.name for f in application.observation}
     preprocessing = Preprocessing(application.observation, {n: t for n, t in scale.items() if n in known})
     network = dense_network((), preprocessing.size, len(application.action))
