@@ -50,8 +50,8 @@ class Experience:
         Args:
             uri: of the folder that holds both tables: a path, or object storage.
             keys, observation, action, metrics: as the application declares them.
-            spool: folder on this machine that outlives the process; if not given, `_spool` beside the tables, or
-                one in the user's home where they are in object storage.
+            spool: folder on a disk of this machine, no network share, that outlives the process; if not given,
+                `_spool` beside the tables, or one in the user's home where they are in object storage.
             flush_s: seconds from one move into the tables to the next.
 
         Raises:

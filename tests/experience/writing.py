@@ -24,6 +24,11 @@ def main(uri: str, first: int, largest_file: int | None) -> None:
         try:
             log.log_decisions(rows).result()
         except StorageError as error:
+            while True:  # until there is not even room for a page
+                try:
+                    log.log_decisions([]).result()
+                except StorageError:
+                    break
             sys.stdout.write(f"failed {error}\n")
             sys.stdout.flush()
             return
