@@ -35,7 +35,6 @@ MOST_NAMES = 50  # of a hint
 
 _LARGEST = float(np.finfo(np.float32).max)  # what features and metrics are stored as
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)  # what nanoseconds can tell
-_STRICT = ConfigDict(extra="forbid", strict=True)
 _BY_DECISION, _BY_KEY = "by_decision", "by_key"
 
 Parsed = TypeVar("Parsed")
@@ -158,17 +157,20 @@ def outcome_rows(keys: Sequence[str], metrics: Sequence[str], *, most: int) -> R
         v.END: NotRequired[Literal[v.TERMINATED, v.TRUNCATED]],
     }
     says_something = AfterValidator(lambda row: _saying_something(row, metrics))
+    told: dict[str, Any] = {"anyOf": [{"required": [column]} for column in (*metrics, v.END)]}
     by_decision: Any = Annotated[
-        _row("OutcomeOfDecision", {v.DECISION_ID: _NAME, **common}), says_something, Tag(_BY_DECISION)
+        _row("OutcomeOfDecision", {v.DECISION_ID: _NAME, **common}, told), says_something, Tag(_BY_DECISION)
     ]
-    by_key: Any = Annotated[_row("OutcomeOfKey", {**dict.fromkeys(keys, _KEY), **common}), says_something, Tag(_BY_KEY)]
+    by_key: Any = Annotated[
+        _row("OutcomeOfKey", {**dict.fromkeys(keys, _KEY), **common}, told), says_something, Tag(_BY_KEY)
+    ]
     which = Discriminator(lambda row: _BY_DECISION if isinstance(row, dict) and v.DECISION_ID in row else _BY_KEY)
     row: Any = Annotated[by_decision | by_key, which]
     return Rows(row, [v.DECISION_ID, *keys, *common], most, {v.END: (v.TERMINATED, v.TRUNCATED)})
 
 
-def _row(name: str, columns: dict[str, Any]) -> Any:
-    return with_config(_STRICT)(TypedDict(name, columns))  # type: ignore[operator] # names that are known only now
+def _row(name: str, columns: dict[str, Any], described: dict[str, Any] | None = None) -> Any:
+    return with_config(ConfigDict(extra="forbid", strict=True, json_schema_extra=described))(TypedDict(name, columns))  # type: ignore[operator] # names that are known only now
 
 
 def _refuse_reserved(names: Sequence[str]) -> None:
@@ -228,7 +230,8 @@ def _text(key: Any) -> Any:
 
 
 _NAME = Annotated[str, Field(pattern=r"^[0-9A-Za-z_.:-]{1,64}$")]
-_TIMESTAMP = Annotated[datetime, AfterValidator(_utc)]
+_INSTANT = {"type": "string", "format": "date-time", "pattern": r"^(19[7-9]\d|2[01]\d\d|22[0-5]\d)-"}
+_TIMESTAMP = Annotated[datetime, AfterValidator(_utc), WithJsonSchema(_INSTANT, mode="validation")]
 _KEY = Annotated[
     str,
     Field(min_length=1, max_length=256),

@@ -62,7 +62,7 @@ def test_a_table_that_tells_nothing_or_two_things_is_refused_and_the_one_before_
     write("parquet", uri, cars())
     assert lookup.read()
     write("parquet", uri, cars(car_id=[1, 1]))
-    with pytest.raises(DataError, match="the same key more than once .*: 2 of 2 rows, for example 1: 2 rows"):
+    with pytest.raises(DataError, match=r"the same key more than once .*: 2 of 2 rows, for example 1: 2 rows"):
         lookup.read()
     with caplog.at_level("ERROR"):
         assert not lookup.refresh()
