@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+NIGHT = timedelta(hours=2)  # from midnight: nobody plays a level, and `main` runs
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -195,13 +197,14 @@ class LevelPlayers:
     def live(self, window: Window, decider: Decider) -> Day:
         number = _number(window, LiveLevelDifficulty.cadence)
         world, pace = self._world, LevelDifficulty.pace
-        room = int((window.end - window.start - world.horizon * pace).total_seconds())
+        room = int((window.end - window.start - NIGHT - world.horizon * pace).total_seconds())
         begins = self._noise.integers("begin", room, np.arange(self._units), number).tolist()
+        morning = window.start + NIGHT
         seen = world.reset(self._units, int(self._noise.integers("world", 2**53, number)[0]))
         players = np.char.add(f"{number}-", np.arange(self._units).astype(str))
         playing, earned, answers = np.arange(self._units), 0.0, []
         for level in range(world.horizon):
-            at = [window.start + timedelta(seconds=begins[n]) + level * pace for n in playing]
+            at = [morning + timedelta(seconds=begins[n]) + level * pace for n in playing]
             asked = {LevelDifficulty.keys[0]: players, **seen}
             said = decider.decide(_rows({name: values[playing] for name, values in asked.items()}, at))
             action = np.zeros(self._units, np.int64)
