@@ -142,6 +142,7 @@ def score_whole(population: DataFrame, policy: Path, output: Table, seed: int) -
         exploration=Exploration(temperature=TEMPERATURE),
         seed=seed,
         output=output,
+        unscored=Table(f"{output.uri}_unscored"),
         run_id="benchmark",
     )
 

@@ -66,6 +66,7 @@ TRAJECTORIES_TABLE = "trajectories"
 QUARANTINE_TABLE = "quarantine"
 PROFILES_TABLE = "profiles"
 SCORES_TABLE = "scores"
+UNSCORED_TABLE = "unscored"
 EXPERIENCE_LOG = "experience"  # a folder, which holds the two tables below
 DECISIONS_TABLE = "decisions"
 OUTCOMES_TABLE = "outcomes"
@@ -111,6 +112,8 @@ SIM_RANDOM = "sim/random_return"
 SIM_SCORE = "sim/score"
 
 SCORE_ROWS = "score/rows"
+SCORE_REJECTED = "score/rejected"
+SCORE_CHANGED = "score/changed"
 
 # --- registry aliases --------------------------------------------------------------------
 CHAMPION = "champion"

@@ -158,7 +158,7 @@ def check_population(application: Application, window: Window) -> int:
     """Sees that everybody in the population can be scored; returns how many they are.
 
     Raises:
-        DataError: somebody cannot, or is in it twice.
+        DataError: somebody cannot, or is in it twice and not alike.
         SpecError: the application has no population.
     """
     with user_code(f"{application.name}.population, window {window}"):
@@ -166,7 +166,10 @@ def check_population(application: Application, window: Window) -> int:
     with checked_population(
         population, keys=application.keys, observation=application.observation, action=application.action, window=window
     ) as everybody:
-        return everybody.count()
+        if everybody.breaches:
+            said = " Also: ".join(breach.described(everybody.rows_in) for breach in everybody.breaches)
+            raise DataError(f"population: {said}")
+        return everybody.left
 
 
 def _tell(run: StageRun, period: Period, found: Findings) -> None:

@@ -45,4 +45,5 @@ def _each(number: Column, action: MultiDiscrete) -> list[Column]:
 
 
 def _name(index: Column, of: tuple[str, ...]) -> Column:
-    return F.element_at(F.array(*map(F.lit, of)), index + 1)
+    name = F.element_at(F.array(*map(F.lit, of)), index + 1)
+    return F.when(index.isNotNull(), name)  # where the index is NULL, Spark's element_at says the last one

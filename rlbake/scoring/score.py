@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pyspark import cloudpickle
 from pyspark.sql import Column, DataFrame, Observation
@@ -23,7 +24,10 @@ from rlbake.scoring.population import checked
 from rlbake.scoring.shipment import pack
 from rlbake.specs import Action, Continuous, Feature, Number, to_json
 from rlbake.timesteps import columns
+from rlbake.timesteps.contract import Breach, as_json
 from rlbake.timesteps.env_id import env_id
+from rlbake.timesteps.rules import Rule
+from rlbake.warehouse.content import EMPTY
 from rlbake.warehouse.table import Commit, Table
 
 cloudpickle.register_pickle_by_value(worker)  # executors have no rlbake
@@ -44,7 +48,17 @@ SCORED = (
 The types of the two that say what was decided are the action's: see `rlbake.vocabulary`.
 """
 
-_KEY, _ROWS, _REFUSED = "key_{}", "_rows", "_refused"
+_KEY, _REFUSED = "key_{}", "_refused"
+
+UNDECIDED = Rule(
+    "undecided",
+    "row that the policy has no finite action values for",
+    "its numbers",
+    None,
+    None,
+    "A number may lie far outside of what it was trained on: give the Number a low and a high. If all is as it should "
+    "be, train a new model.",
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,15 @@ class ScoreResult:
     """What scoring did.
 
     Attributes:
-        rows: decisions, one for each environment of the population.
+        rows: decisions, one for each environment that could be decided on.
+        rejected: rows of the population that could not.
+        breaches: why; the rules that most of them break come first.
         commit: to the table; not `changed` if the table held just these decisions.
     """
 
     rows: int
+    rejected: int
+    breaches: tuple[Breach, ...]
     commit: Commit
 
 
@@ -72,24 +90,27 @@ def score(
     exploration: Exploration,
     seed: int,
     output: Table,
+    unscored: Table,
     run_id: str,
 ) -> ScoreResult:
     """Decides for everybody in a population as seen at the end of a window, and makes the table hold just that.
 
-    The same input gives the same decisions, however it is partitioned, and no new table version.
+    The same input gives the same decisions, however it is partitioned, and no new table version. Rows that cannot be
+    decided on go to another table, which is written first: a call that was cut short is made good by another.
 
     Args:
         population: the keys, one column per feature, optionally `action_mask`.
         policy_dir: local folder with `saved_model/` and `policy.json`.
         policy_version: who decides, as logged.
-        window: the window of the table that is replaced; the decisions' timestamp is its end.
+        window: the window of both tables that is replaced; the decisions' timestamp is its end.
         exploration: of the decisions.
         seed: of the noise that actions are drawn with.
+        unscored: what could not be decided on, as the quarantine of timesteps has it.
         run_id: MLflow run that scores.
 
     Raises:
-        DataError: the population is empty or breaks the contract, or the policy has no finite
-            values for some of it.
+        DataError: the population is empty, lacks a column or has one of a wrong type, or nobody in it can be
+            decided on.
         SpecError: the policy is for other features or actions, or a key has the name of one of the table's
             own columns.
         NotFoundError: there is no policy in the folder.
@@ -102,27 +123,64 @@ def score(
     taken = [key for key in keys if key in (*SCORED, v.DS)]
     if taken:
         raise SpecError(f"key {taken[0]!r}: scores have a column of this name. Rename the key.")
-    with checked(population, keys=keys, observation=observation, action=action, window=window) as known:
-        rows = decide(
-            known,
-            keys=keys,
-            observation=observation,
-            action=action,
-            policy=policy,
-            policy_version=policy_version,
-            window=window,
-            seed=seed,
-        )
-        refused = Observation()
-        observed = rows.observe(refused, F.count_if(F.col(v.ACTION).isNull()).alias(_REFUSED))
+    specs: dict[str, Any] = {"keys": keys, "observation": observation, "action": action, "window": window}
+    with checked(population, **specs, floor=exploration.floor) as known:
+        rows = decide(known.rows, **specs, policy=policy, policy_version=policy_version, seed=seed)
+        refusals = Observation()
+        observed = rows.observe(refusals, F.count_if(F.col(v.ACTION).isNull()).alias(_REFUSED))
+        breaches = list(known.breaches)
+
+        def judge() -> None:
+            refused = refusals.get[_REFUSED] if known.left else 0
+            rejected = known.rejected
+            if refused:
+                without = _undecided(rows, keys, observation)
+                breaches.append(Breach(UNDECIDED, refused, _shown(without)))
+                rejected = rejected.unionByName(without)
+            _replace(unscored, rejected, window, run_id, bool(breaches))
+            if refused == known.left:
+                said = " Also: ".join(breach.described(known.rows_in) for breach in breaches)
+                raise DataError(f"population: nobody can be decided on. {said} All are in {unscored.uri}, ds={window}.")
+
+        if not known.left:
+            judge()
         commit = output.replace_window(
-            observed,
+            observed.where(F.col(v.ACTION).isNotNull()),
             window.ds,
             run_id=run_id,
             config_digest=_digest(observation, action, policy_version, exploration, seed),
-            before_commit=lambda: _refuse_undecided(refused.get[_REFUSED], known, observation),
+            before_commit=judge,
         )
-    return ScoreResult(commit.rows, commit)
+    return ScoreResult(commit.rows, sum(breach.count for breach in breaches), tuple(breaches), commit)
+
+
+def _replace(unscored: Table, rejected: DataFrame, window: Window, run_id: str, any_: bool) -> None:
+    """Makes the table hold the window's rejected rows, and no others."""
+    held = unscored.exists() and window.ds in unscored.windows() and unscored.contents([window.ds])[window.ds] != EMPTY
+    if any_ or held:
+        unscored.replace_window(rejected, window.ds, run_id=run_id, config_digest="")
+
+
+def _undecided(rows: DataFrame, keys: Sequence[str], observation: Sequence[Feature]) -> DataFrame:
+    """The rows without a decision, as the quarantine has them; the value is the number of largest magnitude."""
+    seen = F.col(v.OBSERVATION)
+    numbers = [feature.name for feature in observation if isinstance(feature, Number)]
+    sizes = [F.struct(F.abs(seen[name]), F.concat(F.lit(f"{name}: "), seen[name].cast("string"))) for name in numbers]
+    largest = F.array_max(F.array(*sizes))["col2"] if numbers else F.lit(None).cast("string")
+    whole = F.struct(*(F.col(f"`{key}`") for key in keys), f"{v.OBSERVATION}.*", v.ACTION_MASK)
+    return rows.where(F.col(v.ACTION).isNull()).select(
+        v.ENV_ID,
+        v.TIMESTAMP,
+        F.lit(UNDECIDED.name).alias(v.RULE),
+        F.lit(UNDECIDED.where).alias(v.COLUMN),
+        largest.alias(v.VALUE),
+        as_json(whole).alias(v.ROW),
+    )
+
+
+def _shown(rejected: DataFrame) -> tuple[str, ...]:
+    first = rejected.select(v.ENV_ID, v.VALUE).orderBy(v.ENV_ID).limit(5).collect()
+    return tuple(row[v.ENV_ID] if row[v.VALUE] is None else f"{row[v.ENV_ID]}: {row[v.VALUE]}" for row in first)
 
 
 def _digest(
@@ -132,22 +190,6 @@ def _digest(
     specs = [to_json(feature) for feature in observation], to_json(action)
     decisive = json.dumps([*specs, policy_version, asdict(exploration), seed], sort_keys=True)
     return hashlib.sha256(decisive.encode()).hexdigest()[:32]
-
-
-def _refuse_undecided(refused: int, population: DataFrame, observation: Sequence[Feature]) -> None:
-    """Says which number is behind it if the policy gave no finite value to some rows."""
-    if not refused:
-        return
-    numbers = [feature.name for feature in observation if isinstance(feature, Number)]
-    extremes = [F.max(F.abs(F.col(f"`{name}`").cast("float"))).alias(name) for name in numbers]
-    found = population.agg(F.count(F.lit(1)).alias(_ROWS), *extremes).collect()[0].asDict()
-    largest = sorted(numbers, key=lambda name: -(found[name] or 0))[:5]
-    shown = "; ".join(f"{name}: {found[name] or 0:g}" for name in largest) or "there are none"
-    raise DataError(
-        f"population: the policy has no finite action values for some of {found[_ROWS]:,} rows. A number may lie far "
-        f"outside of what it was trained on (largest magnitudes: {shown}). Give the Number a low and a high, and the "
-        "rows are named; if all is as it should be, train a new model."
-    )
 
 
 def decide(

@@ -169,6 +169,7 @@ def _inputs(
     noise = batch.column(NOISE).to_numpy() if NOISE in batch.schema.names else np.zeros(batch.num_rows)
     inputs[NOISE] = _padded(noise, rows, 0.0)
     inputs[ACTION_MASK] = np.ones((rows, policy.actions), bool)
+    inputs[ACTION_MASK][batch.num_rows :, 1:] = False  # where nobody is, one action: no floor is too much for it
     if mask in batch.schema.names:
         inputs[ACTION_MASK][: batch.num_rows] = allowed(batch.column(mask), policy.actions)
     return inputs, categories

@@ -7,7 +7,7 @@ good data is read once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -108,6 +108,7 @@ def checked(
     metrics: Sequence[str],
     window: Window,
     what: str = "timesteps",
+    kept: Mapping[str, Column] | None = None,
 ) -> Checked:
     """What an application returned for a window, in its stored form and marked by rule.
 
@@ -134,6 +135,7 @@ def checked(
         columns.optional(frame, v.STEP_TYPE, "int").alias(v.STEP_TYPE),
         F.col(v.ACTION).alias(LOGGED_ACTION),
         F.struct(*(F.col(f"`{name}`") for name in frame.columns)).alias(v.ROW),
+        *(column.alias(name) for name, column in (kept or {}).items()),
     )
     hash_ = row_hash(stored.select(*TIMESTEP).schema).alias(ROW_HASH)
     marked = stored.withColumn(BROKEN_RULE, _first_broken(all_rules))
@@ -144,7 +146,8 @@ def checked(
         BROKEN_RULE,
         hash_,
         F.when(broken, _offending(all_rules)).alias(v.VALUE),
-        F.when(broken, F.to_json(v.ROW, _JSON)).alias(v.ROW),
+        F.when(broken, as_json(F.col(v.ROW))).alias(v.ROW),
+        *(kept or {}),
     )
     return Checked(rows, all_rules, stepped)
 
@@ -176,7 +179,7 @@ def quarantined(marked: DataFrame, all_rules: Sequence[Rule]) -> DataFrame:
     def of_rule(names: Sequence[str]) -> Column:
         return F.get(F.array(*(F.lit(name) for name in names)), F.col(BROKEN_RULE))
 
-    as_stored = F.to_json(F.struct(*TIMESTEP), _JSON)
+    as_stored = as_json(F.struct(*TIMESTEP))
     return marked.where(F.col(BROKEN_RULE).isNotNull()).select(
         v.ENV_ID,
         v.TIMESTAMP,
@@ -185,6 +188,11 @@ def quarantined(marked: DataFrame, all_rules: Sequence[Rule]) -> DataFrame:
         v.VALUE,
         F.coalesce(v.ROW, as_stored).alias(v.ROW),
     )
+
+
+def as_json(row: Column) -> Column:
+    """A struct as the quarantine keeps it: with its NULLs, and instants in UTC."""
+    return F.to_json(row, _JSON)
 
 
 def _first_broken(all_rules: Sequence[Rule]) -> Column:

@@ -59,6 +59,7 @@ def run(spark, policies, tmp_path):
             "exploration": Exploration(),
             "seed": 3,
             "output": Table(str(tmp_path / "scores")),
+            "unscored": Table(str(tmp_path / "unscored")),
             "run_id": "run",
         }
         return score(visitors(spark) if population is None else population, **arguments | changed)
