@@ -67,6 +67,20 @@ def test_exploring_draws_each_action_with_the_probability_it_reports(info: Model
         )
 
 
+def test_epsilon_and_the_floor_are_exact_with_or_without_explore(info: ModelInfo) -> None:
+    model = mlflow.pyfunc.load_model(info.model_uri)
+    many = pd.concat([ROWS.iloc[[0]]] * 20_000, ignore_index=True)
+    expected = np.array([1 - 0.3, 0.0, 0.0]) * 0.8 + np.full(3, 0.1) * 0.8 + 0.2 / 3
+    for explore in (True, False):
+        decided = model.predict(many, params={"explore": explore, "epsilon": 0.3, "floor": 0.2 / 3})
+        seen = np.bincount(decided["action_index"], minlength=3) / len(many)
+        np.testing.assert_allclose(seen, expected, atol=4 * np.sqrt(0.25 / len(many)))
+        np.testing.assert_allclose(decided["log_probability"], np.log(expected)[decided["action_index"]], rtol=1e-5)
+    for params, says in (({"epsilon": 1.1}, "epsilon: neither in"), ({"floor": 0.34}, "floor: negative, or more")):
+        with pytest.raises(MlflowException, match=says):
+            model.predict(ROWS, params=params)
+
+
 def test_an_action_mask_is_obeyed_and_optional_per_row(info: ModelInfo) -> None:
     model = mlflow.pyfunc.load_model(info.model_uri)
     masked = ROWS.assign(action_mask=[[False, True, True], None, [True, True, False], [True, True, True]])
@@ -111,7 +125,9 @@ def test_the_signature_names_raw_features_and_the_example_fits_it(info: ModelInf
     }
     outputs = [column.name for column in info.signature.outputs]
     assert outputs == ["action", "action_index", "log_probability", "policy_version"]
-    assert {p.name: p.default for p in info.signature.params} == {"explore": False, "temperature": 0.0}
+    assert {p.name: p.default for p in info.signature.params} == {
+        "explore": False, "temperature": 0.0, "epsilon": -1.0, "floor": 0.0,
+    }  # fmt: skip
     model = mlflow.pyfunc.load_model(info.model_uri)
     assert len(model.predict(model.input_example)) == 1
 
@@ -196,6 +212,8 @@ def test_one_decision_costs_at_most_twice_the_raw_call(info: ModelInfo, policy_d
         "noise": np.zeros(1),
         "explore": np.array(False),
         "temperature": np.array(0.0, np.float32),
+        "epsilon": np.array(-1.0),
+        "floor": np.array(0.0),
     }
 
     def raw() -> int:

@@ -105,6 +105,12 @@ def test_numbers_that_were_drawn_have_their_density(prices: ModelInfo, tmp_path:
     np.testing.assert_allclose(chosen.mean(axis=0), in_process.action.mean(axis=0), rtol=0.05)
 
 
+@pytest.mark.parametrize("params", [{"epsilon": 0.1}, {"floor": 0.1}])
+def test_numbers_have_neither_epsilon_nor_floor(prices: ModelInfo, params: dict[str, float]) -> None:
+    with pytest.raises(MlflowException, match="numbers are explored with the temperature"):
+        mlflow.pyfunc.load_model(prices.model_uri).predict(FRAME, params=params)
+
+
 @pytest.mark.parametrize("kind", ["bundles", "prices"])
 def test_dicts_lists_and_the_registry_answer_alike(kind: str, request: pytest.FixtureRequest) -> None:
     info = request.getfixturevalue(kind)
