@@ -5,17 +5,17 @@ from __future__ import annotations
 import hmac
 import time
 
+from pydantic_core import to_json
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rlbake.serving import metrics
+from rlbake.serving.refusal import Refusal
 
 OPEN = ("/health", "/ready")
 """Paths that need no token: what probes ask."""
 
-_NOT_ALLOWED = {
-    "detail": [{"row": None, "column": None, "reason": "bring the token: Authorization: Bearer …"}],
-    "more": 0,
-}
+_NOT_ALLOWED = to_json(Refusal(401, "bring the token: Authorization: Bearer …").content())
 
 
 class Guard:
@@ -48,7 +48,8 @@ class Guard:
             if self._allowed(scope):
                 await self._app(scope, receive, counted)
             else:
-                await _refuse(counted)
+                refused = Response(_NOT_ALLOWED, 401, {"WWW-Authenticate": "Bearer"}, "application/json")
+                await refused(scope, receive, counted)
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             metrics.REQUESTS.labels(path, status).inc()
@@ -59,9 +60,3 @@ class Guard:
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         return hmac.compare_digest(given, self._expected)
-
-
-async def _refuse(send: Send) -> None:
-    headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": _NOT_ALLOWED})
