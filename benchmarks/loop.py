@@ -36,7 +36,7 @@ from deltalake import DeltaTable
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.live import LIVES, Answer, Row
+from benchmarks.live import LIVES, Answer, Day, Row
 from rlbake import Application
 from rlbake import vocabulary as v
 from rlbake.errors import GateRefused, NotFoundError
@@ -216,40 +216,77 @@ class Server:
         raise AssertionError(f"it never came true. The server said: {''.join(self._said)[-2000:]}")
 
 
-def days(name: str, count: int, players: int, seed: int, folder: str, set_: str = "") -> Iterator[Line]:
-    """The first days of an application's life, one after the other.
+class Loop:
+    """One application from its first day on: `day` and `night` in turn.
 
     Args:
         name: one of `LIVES`.
         players: how many; 0: as many as the scenario has.
         folder: for tables, log and models.
         set_: what the training does otherwise.
-    """
-    from rlbake.period import open_period
 
-    application_type, players_type = LIVES[name]
-    target, tables = f"benchmarks.live:{application_type.__name__}", f"{folder}/tables"
-    first = open_period(target, tables, application_type.cadence.first.ds, seed)
-    application, log = first.application, f"{first.folder}/{v.EXPERIENCE_LOG}"
-    population = players_type(players or application_type.units, seed)
-    decider: Chance | Server = Chance(application, log)
-    champion = ""
-    try:
-        for day in range(count):
-            window = application.cadence.following(first.window, day)
-            started = time.monotonic()
-            lived = population.live(window, decider)
-            decider.remembered()
+    Attributes:
+        period: of the day that is lived.
+        champion: who decides, `name/version`; "" for chance.
+    """
+
+    def __init__(self, name: str, players: int, seed: int, folder: str, set_: str = "") -> None:
+        from rlbake.period import open_period
+
+        self._application, population = LIVES[name]
+        self._set = set_
+        self.period = open_period(
+            f"benchmarks.live:{self._application.__name__}",
+            f"{folder}/tables",
+            self._application.cadence.first.ds,
+            seed,
+        )
+        self._first = self.period.window
+        self._log = f"{self.period.folder}/{v.EXPERIENCE_LOG}"
+        self.population = population(players or self._application.units, seed)
+        self.champion = ""
+        self._decider: Chance | Server = Chance(self.period.application, self._log)
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decider.close()
+
+    def day(self) -> Day:
+        """Everybody lives a day; returns when all of it is in the log's tables."""
+        lived = self.population.live(self.period.window, self._decider)
+        self._decider.remembered()
+        return lived
+
+    def night(self) -> None:
+        """`main` learns from the last window whose outcomes are in, and whoever is champion then decides tomorrow."""
+        cadence = self._application.cadence
+        complete = cadence.previous(self.period.window, self._application.nights_behind)
+        if complete is not None and complete >= cadence.following(self._first, self._application.warm_up - 1):
+            self.champion = _learned(self.period.at(complete), self._set)
+        if self.champion and isinstance(self._decider, Chance):
+            self._decider.close()
+            self._decider = Server(
+                self.period.target,
+                self.period.application.tables,
+                f"models:/{self.period.model_name}@{v.CHAMPION}",
+                self._log,
+            )
+        if isinstance(self._decider, Server):
+            self._decider.decides(self.champion)
+        self.period = self.period.at(cadence.following(self.period.window))
+
+
+def days(name: str, count: int, players: int, seed: int, folder: str, set_: str = "") -> Iterator[Line]:
+    """The first days of an application's life; arguments as those of `Loop`."""
+    with Loop(name, players, seed, folder, set_) as loop:
+        for _ in range(count):
+            window, before, morning = loop.period.window, loop.champion, time.monotonic()
+            lived = loop.day()
             evening = time.monotonic()
-            before, behind = champion, application_type.nights_behind
-            if day >= behind + application_type.warm_up - 1:
-                champion = _night(first.at(application.cadence.following(first.window, day - behind)), set_)
-            if champion and not before:
-                decider.close()
-                decider = Server(target, tables, f"models:/{first.model_name}@{v.CHAMPION}", log)
-            if isinstance(decider, Server):
-                decider.decides(champion)
-            chance, best = population.bounds(window)
+            loop.night()
+            chance, best = loop.population.bounds(window)
             yield Line(
                 application=name,
                 ds=window.ds,
@@ -259,16 +296,14 @@ def days(name: str, count: int, players: int, seed: int, folder: str, set_: str 
                 random=chance,
                 best=best,
                 score=(lived.earned - chance) / (best - chance),
-                champion=champion,
-                promoted=champion != before,
-                day_s=evening - started,
+                champion=loop.champion,
+                promoted=loop.champion != before,
+                day_s=evening - morning,
                 night_s=time.monotonic() - evening,
             )
-    finally:
-        decider.close()
 
 
-def _night(period: Period, set_: str) -> str:
+def _learned(period: Period, set_: str) -> str:
     """`main` of a window; who is champion afterwards, "" if nobody."""
     from rlbake.period.main import run_period
     from rlbake.period.models import champion_of
@@ -335,7 +370,7 @@ def keep(path: Path, lines: Sequence[Line]) -> None:
 @click.option("--players", default=0, help="As many as the scenario has, if not given.")
 @click.option("--seed", default=0)
 @click.option("--set", "set_", default="", help="What the training does otherwise, as in `mlflow run`.")
-@click.option("--out", default="benchmarks/loop", help="Folder for loop.csv and loop.png.")
+@click.option("--out", default="docs", help="Folder for loop.csv and loop.png.")
 def main(names: Sequence[str], count: int, players: int, seed: int, set_: str, out: str) -> None:
     target = Path(out).absolute()
     target.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from rlbake import Binary, Cadence, Number
+from rlbake import Binary, Cadence, Continuous, MultiDiscrete, Number
 from rlbake.application import Application
 from rlbake.errors import DataError, NotFoundError, SpecError
 from rlbake.experience import Decision, Experience, Outcome
 from rlbake.period.sources import fingerprint
 from rlbake.sources import ExperienceLog
+from rlbake.timesteps import columns
 from rlbake.timesteps.join_logs import counted
 from rlbake.warehouse.table import Table
 from tests.sources.conftest import Clicks, at, reading, shown, window_of
@@ -21,7 +22,7 @@ from tests.sources.conftest import Clicks, at, reading, shown, window_of
 ROW = ("player", "date_format(timestamp, 'd HH:mm')", "x", "action", "click", "end")
 
 
-def decided(name: str, player: object, when: str, x: float | None = 1.0, action: int = 0, **changes: Any) -> Decision:
+def decided(name: str, player: object, when: str, x: float | None = 1.0, action: Any = 0, **changes: Any) -> Decision:
     values: dict[str, Any] = {"action_mask": None, "log_probability": -0.5, "policy_version": "main.rl.clicks/1"}
     return Decision(name, at(when), {"player": player}, {"x": x}, action, **{**values, **changes})
 
@@ -166,6 +167,21 @@ def test_a_feature_that_came_later_is_missing_before(spark: SparkSession, log: P
     frame = reading(ExperienceLog(str(log)), observation=later).timesteps(spark, window_of(2))
     assert dict(frame.dtypes)["vip"] == "boolean"
     assert frame.where("vip IS NULL").count() == 4
+
+
+@pytest.mark.parametrize(
+    ("action", "chosen", "stored"),
+    [
+        (MultiDiscrete({"item": ["sword", "bow"], "off": ["0%", "10%"]}), [1, 0], [1, 0]),
+        (Continuous([0.0], [9.0], ["price"]), [2.5], [2.5]),
+    ],
+)
+def test_several_actions_at_once(spark: SparkSession, tmp_path: Path, action: Any, chosen: Any, stored: Any) -> None:
+    live = reading(ExperienceLog(str(tmp_path)), action=action)
+    remember(tmp_path, [decided("a", "ann", "2 10:00", action=chosen)], [], of=type(live))
+    frame = live.timesteps(spark, window_of(2))
+    (row,) = frame.select(columns.action(frame, action).alias("stored")).collect()
+    assert row["stored"] == stored
 
 
 def test_the_application_names_its_own_log(spark: SparkSession, tmp_path: Path) -> None:
