@@ -65,7 +65,8 @@ class QLearningConfig(ValueConfig):
     """The same of DQN and double DQN, whose values nothing else keeps within what can be earned.
 
     Attributes:
-        weight_decay: as in ValueConfig.
+        weight_decay: as in ValueConfig. Where gamma is 0 its default is ValueConfig's: values that are not bootstrapped
+            from each other don't run away.
         conservatism: weight, ≥ 0, of a penalty on values of actions that were not logged, as conservatism.py has it.
     """
 

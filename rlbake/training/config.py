@@ -23,6 +23,7 @@ from rlbake.agents import AGENTS, double_dqn
 from rlbake.cadence import duration
 from rlbake.errors import ConfigError, SpecError, nearest
 from rlbake.learners.learner import AgentConfig
+from rlbake.learners.q_learning import QLearningConfig, ValueConfig
 
 _DEFAULT_AGENT = double_dqn.Config.name
 
@@ -125,6 +126,8 @@ def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, flo
     if given.get("gamma") is None:
         given["gamma"] = gamma
     given["reward"] = _weights(given.get("reward"), reward or {})
+    if issubclass(AGENTS[name].Config, QLearningConfig) and given["gamma"] == 0:
+        agent = {"weight_decay": ValueConfig.weight_decay, **agent}
     typed_agent = _typed(AGENTS[name].Config, agent, "agent.")
     if AGENTS[name].FACTS.on_policy:
         given.setdefault("n_step", 1)

@@ -21,10 +21,17 @@ def test_defaults():
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_is_configured_by_name(name):
-    own = AGENTS[name].Config()
-    assert resolve({"agent": name}, gamma=0.0).agent == own
+    own, gamma = AGENTS[name].Config(), 0.5 if AGENTS[name].FACTS.foresight else 0.0
+    assert resolve({"agent": name}, gamma=gamma).agent == own
     number = next(field for field, value in vars(own).items() if isinstance(value, float))
-    assert getattr(resolve({"agent": {"name": name, number: 0.125}}, gamma=0.0).agent, number) == 0.125
+    assert getattr(resolve({"agent": {"name": name, number: 0.125}}, gamma=gamma).agent, number) == 0.125
+
+
+@pytest.mark.parametrize("name", ["dqn", "double_dqn"])
+def test_values_that_are_not_bootstrapped_from_each_other_are_held_back_less(name):
+    looking, earning = (resolve({"agent": name}, gamma=gamma).agent.weight_decay for gamma in (0.9, 0.0))
+    assert looking > earning > 0
+    assert resolve({"agent": {"name": name, "weight_decay": 0.7}}, gamma=0.0).agent.weight_decay == 0.7
 
 
 NAMES = [field.name for module in AGENTS.values() for field in fields(module.Config)]
