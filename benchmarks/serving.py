@@ -48,6 +48,7 @@ ROOT = Path(__file__).parents[1]
 MODEL = "main.rl.benchmark"
 CHAMPION = f"models:/{MODEL}@champion"
 ROWS, WORKERS = (1, 64), (1, 2)
+WARM_UP_S = 4.0
 BOUND = 1.0  # answers per second must be at least this many times MLflow's
 
 
@@ -115,13 +116,15 @@ def load(url: str, path: str, body: Any, server: psutil.Process, seconds: float,
     told = {"RLBAKE_LOAD_PATH": path, "RLBAKE_LOAD_BODY": "body.json", "RLBAKE_LOAD_TIMES": "times.json"}
     locust = [sys.executable, "-m", "locust", "-f", str(ROOT / "benchmarks" / "load.py"), "--headless"]
     before = _cpu(server)
-    subprocess.run(
+    ended = subprocess.run(
         [*locust, "-u", str(clients), "-r", str(clients), "-t", f"{seconds:g}s", "--host", url],
         env={**os.environ, **told},
-        check=True,
         capture_output=True,
+        text=True,
     )
     times = np.array(json.loads(Path("times.json").read_text()))
+    if ended.returncode or not len(times):
+        raise click.ClickException(f"{path} at {url} does not answer as it should:\n{ended.stdout}{ended.stderr}")
     return {
         "p50": float(np.quantile(times, 0.5)),
         "p99": float(np.quantile(times, 0.99)),
@@ -140,7 +143,7 @@ def compare(seconds: float, clients: int) -> None:
             with server(command, alive) as (url, process, _):
                 for rows in ROWS:
                     body = bodies(rows)[who == "mlflow"]
-                    load(url, path, body, process, 2, clients)  # warms it up
+                    load(url, path, body, process, WARM_UP_S, clients)
                     one = seen[who, rows] = load(url, path, body, process, seconds, clients)
                     click.echo(
                         f"{workers:>7}  {rows:>4}  {who:<6}  {one['p50']:7.1f}  {one['p99']:7.1f}  {one['rate']:10.0f}"
@@ -149,7 +152,10 @@ def compare(seconds: float, clients: int) -> None:
         for rows in ROWS:
             mine, other = seen["rlbake", rows], seen["mlflow", rows]
             ratios = f"rate {mine['rate'] / other['rate']:.2f}, p50 {mine['p50'] / other['p50']:.2f}"
-            click.echo(f"{workers} workers, {rows} rows: {ratios} times MLflow's, CPU {mine['cpu'] / other['cpu']:.2f}")
+            click.echo(
+                f"{workers} workers, {rows} rows: {ratios}, CPU {mine['cpu'] / other['cpu']:.2f} times MLflow's"
+                f" (bound: rate {BOUND})"
+            )
 
 
 def stormed(seconds: float, clients: int, policies: dict[str, SavedPolicy]) -> None:

@@ -28,6 +28,9 @@ from rlbake.tracking.store import connect
 GRACE_S = 30
 """How long open requests may take to be answered once the server is told to end."""
 
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than the proxies in front, so that it is they who close it."""
+
 _STARTING_S = 120  # importing TensorFlow on a busy machine
 
 _HANDLER = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "plain"}
@@ -92,6 +95,7 @@ def _supervise(settings: Settings, bound: socket.socket) -> None:
         server_header=False,
         log_config=_LOGGING,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_worker_healthcheck=_STARTING_S,
     )
     supervisor = Multiprocess(config, [bound])

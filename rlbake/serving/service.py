@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -90,8 +91,8 @@ class Service:
         now = datetime.now(UTC)
         remembered = [self._remembered(row, decision, now) for row, decision in zip(rows, chosen, strict=True)]
         await self._durable(lambda: self._log.log_decisions(remembered), len(rows))
-        for decision in chosen:
-            metrics.DECISIONS.labels(decision.policy_version).inc()
+        for version, count in Counter(decision.policy_version for decision in chosen).items():
+            metrics.DECISIONS.labels(version).inc(count)
         answers = [self._answer(said.decision_id, decision) for said, decision in zip(remembered, chosen, strict=True)]
         return answers if many else answers[0]
 
