@@ -327,7 +327,7 @@ def draw(lines: Sequence[Line]) -> bytes:
         day = np.arange(1, len(own) + 1)
         axes.step(day, [line.best for line in own], color=GREEN, where="mid", linewidth=1.2, label="best possible")
         axes.step(day, [line.random for line in own], color=GREY, where="mid", linewidth=1.2, label="random")
-        axes.plot(day, [line.earned for line in own], color=BLUE, marker="o", label="earned over HTTP")
+        axes.plot(day, [line.earned for line in own], color=BLUE, marker="o", label="earned")
         for number, line in zip(day, own, strict=True):
             if line.promoted:
                 axes.axvline(number + 0.5, color=ORANGE, linestyle=":", linewidth=1.2)
