@@ -6,7 +6,7 @@ raw         mapInPandas that loads the SavedModel and calls it on each batch: ac
             log-probability beside the population's columns, nothing else
 spark_udf   mlflow.pyfunc.spark_udf of the same policy as it is logged
 decide      rlbake's decisions and all their logging columns: environment, decision id, observation
-score       rlbake.scoring.score as it is: also checks, content hash and Delta commit
+score       rlbake.scoring.score as it is, into a new table: also checks, content hash and Delta commit
 
 All read one Parquet file of 8 features and write Parquet, with 10 actions and exploration, one
 after the other in one session and then again; the best round of each counts. The first round,
@@ -130,7 +130,7 @@ def ours(population: DataFrame, policy: Path) -> DataFrame:
     )
 
 
-def score_whole(population: DataFrame, policy: Path, output: Table, seed: int) -> None:
+def score_whole(population: DataFrame, policy: Path, output: Table) -> None:
     score(
         population,
         keys=KEYS,
@@ -140,7 +140,7 @@ def score_whole(population: DataFrame, policy: Path, output: Table, seed: int) -
         policy_version=VERSION,
         window=WINDOW,
         exploration=Exploration(temperature=TEMPERATURE),
-        seed=seed,
+        seed=0,
         output=output,
         unscored=Table(f"{output.uri}_unscored"),
         run_id="benchmark",
@@ -170,7 +170,7 @@ def sides(population: DataFrame, folder: Path) -> dict[str, Callable[[int], None
         "raw": lambda _: write("raw", raw(population, policy)),
         "spark_udf": lambda _: write("spark_udf", spark_udf(population, model.model_uri)),
         "decide": lambda _: write("decide", ours(population, policy)),
-        "score": lambda seed: score_whole(population, policy, Table(str(folder / "scores")), seed),
+        "score": lambda round_: score_whole(population, policy, Table(str(folder / f"scores_{round_}"))),
     }
 
 
