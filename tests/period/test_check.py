@@ -130,7 +130,7 @@ BROKEN = {
         {"change": lambda frame: frame.withColumn("player", F.lit("lamp-1"))},
         "test_population_can_be_scored",
         DataError,
-        "the same key more than once",
+        "rows that contradict each other (column all but key and timestamp): ",
     ),
 }
 
