@@ -5,7 +5,7 @@ import sys
 
 import click
 
-BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring", "evaluation")
+BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring", "serving", "evaluation")
 
 
 def main() -> None:

@@ -73,7 +73,13 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-def test_a_champion_is_served_until_the_server_is_told_to_end(champion: str, tmp_path: Path) -> None:
+def test_a_champion_is_served_by_mlflow_run_and_by_mlflow_alone(champion: str, tmp_path: Path) -> None:
+    _served_until_the_server_is_told_to_end(champion, tmp_path)
+    _served_by_mlflow_alone(champion, tmp_path)
+    _described_by_a_dockerfile(champion, tmp_path / "docker")
+
+
+def _served_until_the_server_is_told_to_end(champion: str, tmp_path: Path) -> None:
     said, log = tmp_path / "said.txt", tmp_path / "experience"
     command = [MLFLOW, "run", str(ROOT), "-e", "serve", "--env-manager", "local", "-P", "port=0", "-P", f"log={log}"]
     with process(command, said) as running:
@@ -99,8 +105,7 @@ def _is_supervisor(found: psutil.Process) -> bool:
     return found.cmdline()[1:3] == ["-m", "entry_points.serve"]
 
 
-@pytest.mark.slow
-def test_mlflow_alone_serves_the_same_model_and_writes_its_dockerfile(champion: str, tmp_path: Path) -> None:
+def _served_by_mlflow_alone(champion: str, tmp_path: Path) -> None:
     said, url = tmp_path / "said.txt", f"http://127.0.0.1:{free_port()}"
     port = url.rpartition(":")[2]
     command = [MLFLOW, "models", "serve", "-m", champion, "--env-manager", "local", "-p", port]
@@ -115,7 +120,8 @@ def test_mlflow_alone_serves_the_same_model_and_writes_its_dockerfile(champion: 
         assert one["policy_version"] == f"{MODEL}/1"
         assert -20 < one["log_probability"] <= 0
 
-    folder = tmp_path / "docker"
+
+def _described_by_a_dockerfile(champion: str, folder: Path) -> None:
     written = subprocess.run(
         [MLFLOW, "models", "generate-dockerfile", "-m", champion, "-d", str(folder)], capture_output=True, text=True
     )

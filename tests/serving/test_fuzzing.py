@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.conftest import Server
 
-SECONDS = 20
+SECONDS = 15
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 
+import pytest
 import requests
 
 from rlbake.serving.settings import TOKEN
@@ -16,6 +17,7 @@ BEARER = {"Authorization": f"Bearer {SECRET}"}
 PAGE = "https://page.example"
 
 
+@pytest.mark.slow
 def test_a_guarded_server(serve: Serve) -> None:
     server = serve({TOKEN: SECRET}, cors=PAGE, durability="at_most_once", max_rows=2, max_bytes=1000)
 

@@ -82,6 +82,7 @@ def test_several_keys_are_one(tmp_path: Path) -> None:
     assert lookup.get({"a": "x", "b": "2"}) == {"speed": 2.0}
 
 
+@pytest.mark.slow
 def test_clients_send_the_key_alone_and_what_they_send_wins(serve: Serve, tmp_path: Path) -> None:
     """The rules, which decide as there is no time for the model, tell which load was used: right above 5."""
     table = cars(speed=[3.0, 4.0], load=[9.0, 99.0], member=[True, False])

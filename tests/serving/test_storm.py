@@ -49,13 +49,13 @@ def test_what_was_answered_is_in_the_log_once_and_was_decided_by_who_is_said(
     seen = storm(
         server.url,
         ROWS,
-        seconds=15,
+        seconds=10,
         clients=6,
         supervisor=server.process.pid,
         registry=MlflowClient(store, store),
         name=MODEL,
         versions=("2", "1"),
-        every_s=2.5,
+        every_s=2,
     )
     assert len(first & {process.pid for process in workers(server.process.pid)}) == 1
     server.wait_for(lambda: server.get("/ready").status_code == 200)

@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+import pytest
 import requests
 from deltalake import DeltaTable
 from mlflow.tracking import MlflowClient
@@ -39,6 +40,7 @@ def worker(server: Server) -> psutil.Process:
     return only
 
 
+@pytest.mark.slow
 def test_an_alias_that_moves_is_followed_and_every_decision_answered_is_in_the_log(serve: Serve, store: str) -> None:
     server = serve()
     registry = MlflowClient(store, store)
