@@ -4,8 +4,7 @@ Adds to the loss of logged rows (s, a), where a' are the actions allowed in s,
 
     conservatism · ( log Σ_a' exp Q(s, a') - Q(s, a) )
 
-which lowers values of actions that the logs do not hold. They are in the reward's unit, so what is much or little
-depends on how large returns are.
+which lowers values of actions that the logs do not hold. Values are in units of the largest possible return.
 """
 
 from __future__ import annotations

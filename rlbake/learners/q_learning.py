@@ -203,7 +203,9 @@ class ValueLearner(LoopLearner):
 
 
 class QLearner(ValueLearner):
-    """DQN or double DQN.
+    """DQN or double DQN, whose network learns values in units of the largest possible return.
+
+    So the same learning rate and weight decay do for rewards of any scale. The agent's loss stays in that unit.
 
     Args:
         agent_class: which of them; one of ConservativeDqnAgent if values of other actions are penalised.
@@ -215,11 +217,30 @@ class QLearner(ValueLearner):
         self, agent_class: type[dqn_agent.DqnAgent], layers: tuple[int, ...], size: int, actions: int, masked: bool
     ) -> None:
         self._conservatism = tf.Variable(0.0, trainable=False)
+        self._unit = tf.Variable(1.0, trainable=False)
         make_agent: Callable[..., dqn_agent.DqnAgent] = agent_class
         if issubclass(agent_class, ConservativeDqnAgent):
             make_agent = partial(agent_class, conservatism=lambda: self._conservatism)
-        super().__init__(make_agent, lambda: dense_network(layers, size, actions), size, actions, masked)
+        super().__init__(
+            make_agent, lambda: dense_network(layers, size, actions), size, actions, masked, unit=[self._unit]
+        )
 
     def configure(self, config: QLearningConfig) -> None:
         super().configure(config)
         self._conservatism.assign(config.conservatism)
+
+    def expect(self, returns: tuple[float, float]) -> None:
+        self._unit.assign(max(map(abs, returns)) or 1.0)
+
+    def values(self, network: Network, features: tf.Tensor) -> tf.Tensor:
+        return self._unit * super().values(network, features)
+
+    def head(self) -> ValueHead:
+        plain = super().head()
+        *hidden, kernel, bias = plain.network.get_weights()
+        unit = float(self._unit)
+        plain.network.set_weights([*hidden, unit * kernel, unit * bias])
+        return plain
+
+    def _experience(self, batch: Rows, masked: bool) -> Any:
+        return super()._experience(batch._replace(reward=batch.reward / self._unit), masked)

@@ -122,7 +122,7 @@ def test_rare_rewards_are_learned_sooner(transitions):
     rows = 2000
     x, action = (np.arange(rows) % 250 == 0).astype(float), np.arange(rows) // 250 % 2
     world = transitions(x, action, 10 * x * action, x, np.zeros(rows))
-    missed = [abs(values(trained(world, steps=600, priority=alpha))[1, 1] - 10) for alpha in (0.0, 0.6)]
+    missed = [abs(values(trained(world, steps=300, priority=alpha))[1, 1] - 10) for alpha in (0.0, 0.6)]
     assert missed[1] < 0.5 * missed[0]
 
 
