@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from rlbake.learners.learner import Variables
 
-_STEPS, _VARIABLES, _REPLAY = "steps", "variables", "replay"
+_STEPS, _LOWEST, _VARIABLES, _REPLAY = "steps", "lowest", "variables", "replay"
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,18 @@ class Checkpoint:
         steps: gradient steps taken, those before a warm start not counted.
         variables: of the learner.
         replay: what decides which rows are drawn, as `Replay.state`.
+        lowest: held-out loss of all that were looked at; infinite if none was.
     """
 
     steps: int
     variables: Variables
     replay: Mapping[str, np.ndarray]
+    lowest: float = math.inf
 
     def write(self, file: Path) -> None:
-        """As .npz: `steps`, `variables/<part>/<index>` and `replay/<name>`."""
-        arrays = {_STEPS: np.array(self.steps), **{f"{_REPLAY}/{name}": value for name, value in self.replay.items()}}
+        """As .npz: `steps`, `lowest`, `variables/<part>/<index>` and `replay/<name>`."""
+        arrays = {_STEPS: np.array(self.steps), _LOWEST: np.array(self.lowest)}
+        arrays |= {f"{_REPLAY}/{name}": value for name, value in self.replay.items()}
         for part, values in self.variables.items():
             arrays |= {f"{_VARIABLES}/{part}/{index}": value for index, value in enumerate(values)}
         np.savez(file, allow_pickle=False, **arrays)
@@ -47,8 +51,8 @@ def read_checkpoint(file: Path) -> Checkpoint:
                 variables.setdefault(part, {})[int(index)] = arrays[key]
             elif kind == _REPLAY:
                 replay[name] = arrays[key]
-        steps = int(arrays[_STEPS])
-    return Checkpoint(steps, {part: _in_order(values) for part, values in variables.items()}, replay)
+        steps, lowest = int(arrays[_STEPS]), float(arrays[_LOWEST])
+    return Checkpoint(steps, {part: _in_order(values) for part, values in variables.items()}, replay, lowest)
 
 
 def _in_order(values: Mapping[int, np.ndarray]) -> Sequence[np.ndarray]:

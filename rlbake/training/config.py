@@ -56,7 +56,7 @@ class TrainConfig:
         steps: gradient steps, ≥ 1; fewer if `overfit` ends the training.
         batch_size: transitions per gradient step, ≥ 1.
         holdout: share of environments kept out of training, in [0, 1).
-        overfit: training ends when the held-out loss exceeds that of the training rows by this
+        overfit: training ends when the held-out loss no longer falls and exceeds that of the training rows by this
             factor, > 1; null: never. TD losses are both taken against the same targets, so that values
             which grow as they are learned don't count; of a log-likelihood, likelihoods are compared.
         compression: numbers that an autoencoder, trained first, makes of an observation for the agent to read,

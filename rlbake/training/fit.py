@@ -128,7 +128,11 @@ def fit(
         valued = replay.sample(_VALUED).features
         known, unseen = replay.sample(_PROBE), _sampled(holdout, columns_of, _PROBE) if len(holdout) else None
         metrics: dict[str, float] = {}
-        taken, last = before, gradient_steps(config, len(training))
+        taken, last, lowest = (
+            before,
+            gradient_steps(config, len(training)),
+            checkpoint.lowest if checkpoint else math.inf,
+        )
         stride = min(CHUNK, -(-_LOOK_EVERY * len(training) // config.batch_size))
         for first in range(checkpoint.steps if checkpoint else 0, last, stride):
             steps = min(stride, last - first)
@@ -146,21 +150,18 @@ def fit(
             if on_metrics:
                 on_metrics(taken, metrics)
             _refuse_divergence(metrics, limit, taken)
-            if len(holdout) >= _FEWEST_HELD_OUT and _overfits(
-                config, learner, learner.loss(known), metrics[HOLDOUT_LOSS]
-            ):
-                known_loss, unseen_loss = map(
-                    learner.loss, (replay.sample(_PROOF), _sampled(holdout, columns_of, _PROOF))
-                )
-                if _overfits(config, learner, known_loss, unseen_loss):
-                    _logger.info(
-                        "Ended at step %d, before the last: overfit = %g does not allow for a held-out loss of %.4g "
-                        "beside a training loss of %.4g.",
-                        taken, config.overfit, unseen_loss, known_loss,
-                    )  # fmt: skip
-                    break
+            if len(holdout) >= _FEWEST_HELD_OUT:
+                falls, lowest = metrics[HOLDOUT_LOSS] <= lowest, min(metrics[HOLDOUT_LOSS], lowest)
+                if not falls and _overfits(config, learner, learner.loss(known), metrics[HOLDOUT_LOSS]):
+                    many = replay.sample(_PROOF), _sampled(holdout, columns_of, _PROOF)
+                    if _overfits(config, learner, *map(learner.loss, many)):
+                        _logger.info(
+                            "Ended at step %d, before the last: held-out rows cost more than overfit = %g allows for.",
+                            taken, config.overfit,
+                        )  # fmt: skip
+                        break
             if on_chunk and first + steps < last:
-                on_chunk(partial(_moment, first + steps, learner, replay))
+                on_chunk(partial(_moment, first + steps, learner, replay, lowest))
         if learner.sums:
             learner.sum_up(replay.parts())
             now = {LOSS: learner.loss(known), STEPS: taken, **compression, **_seen(learner, valued, unseen)}
@@ -191,8 +192,8 @@ def _seen(learner: Learner, valued: tf.Tensor, unseen: Rows | None) -> dict[str,
     return metrics
 
 
-def _moment(steps: int, learner: Learner, replay: Replay) -> Checkpoint:
-    return Checkpoint(steps, learner.variables(), replay.state())
+def _moment(steps: int, learner: Learner, replay: Replay, lowest: float) -> Checkpoint:
+    return Checkpoint(steps, learner.variables(), replay.state(), lowest)
 
 
 def profiles_of(training: Transitions | Streamed, observation: Sequence[Feature]) -> Profiles:

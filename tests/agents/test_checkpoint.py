@@ -134,10 +134,10 @@ def test_there_is_no_checkpoint_after_the_last_step(walk):
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     many = [np.full(index, index, np.float32) for index in range(12)]
-    written = Checkpoint(7, {"a": many, "b": [np.array(2, np.int64)], "none": []}, {"error": np.array([0.5])})
+    written = Checkpoint(7, {"a": many, "b": [np.array(2, np.int64)], "none": []}, {"error": np.array([0.5])}, 0.25)
     written.write(tmp_path / "c.npz")
     read = read_checkpoint(tmp_path / "c.npz")
-    assert read.steps == 7
+    assert (read.steps, read.lowest) == (7, 0.25)
     assert [value.tolist() for value in read.variables["a"]] == [value.tolist() for value in many]
     assert read.variables["b"][0].dtype == np.int64
     assert read.replay["error"].tolist() == [0.5]
