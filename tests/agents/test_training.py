@@ -43,6 +43,14 @@ def test_values_of_a_known_world(walk, name, gamma):
     np.testing.assert_allclose(values(fitted), [[gamma**2, gamma], [gamma, 1]], atol=0.05)
 
 
+@pytest.mark.parametrize("name", Q_LEARNERS)
+def test_a_reward_in_another_unit_gives_the_same_values_in_that_unit(walk, name):
+    ordinary, rich = walk(0.9), walk(0.9)
+    rich = replace(rich, reward=rich.reward * 1024)  # a power of two: not a bit is rounded
+    one, other = (trained(world, config({"name": name, "weight_decay": 1.0}, 0.9)) for world in (ordinary, rich))
+    np.testing.assert_allclose(values(other), 1024 * values(one), rtol=1e-5)
+
+
 def test_values_are_expected_returns_not_medians(transitions):
     """Going costs 20 once in ten times and earns 1 otherwise: -1.1 on average, although it mostly earns."""
     rows = 4000
