@@ -18,7 +18,7 @@ train: setup ## train an agent on the shipped cartpole application, from logs to
 	@PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . -e train --env-manager local
 
 test: setup ## every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-spark35: $(SPARK35)/.installed ## the tests of the Spark part on pyspark 3.5, in an environment of its own; not in CI
 	@sh scripts/ensure_java.sh

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring", "serving", "evaluation")
+BENCHMARKS = ("trajectories", "days", "reading", "training", "scoring", "serving", "evaluation", "tuning")
 
 
 def main() -> None:

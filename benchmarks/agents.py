@@ -82,11 +82,12 @@ def trained(period: Period, agent: str, warm_start: WarmStart | None = None) -> 
     """The agent at its defaults, on the training window that ends with the period's."""
     from rlbake.dataset.reading import read
     from rlbake.period.dataset import pinned
-    from rlbake.period.train import reading, training_config
+    from rlbake.period.train import training_config
     from rlbake.training.fit import fit
+    from rlbake.training.reading import reading
 
     config = training_config(period, agent)
-    with read(pinned(period), reading(period, config), holdout=config.holdout) as (training, holdout):
+    with read(pinned(period), reading(period.application, config), holdout=config.holdout) as (training, holdout):
         return fit(
             training,
             holdout,

@@ -83,6 +83,8 @@ TAG_TRAINING = "rlbake.training"  # digest of everything that decides the weight
 TAG_CHECKPOINT = "rlbake.checkpoint"  # JSON: the newest checkpoint of a training that is not finished
 TAG_TRAINER = "rlbake.trainer"  # JSON: the process that trains, and its last sign of life
 TAG_RESUMED = "rlbake.resumed"  # id of a run that was cut short before, and was finished within this one
+TAG_TUNING = "rlbake.tuning"  # digest of everything that decides which points a sweep tries and what they are worth
+TAG_TRIAL = "rlbake.trial"  # number of a sweep's trial; only trials that have ended have one
 TAG_LEDGER = "rlbake.ledger"  # kept, or breach: the champion earned less than was promised
 
 # --- MLflow tags of a run's input dataset --------------------------------------------------
@@ -114,6 +116,11 @@ SIM_SCORE = "sim/score"
 SCORE_ROWS = "score/rows"
 SCORE_REJECTED = "score/rejected"
 SCORE_CHANGED = "score/changed"
+
+TUNE_SCORE = "tune/score"
+TUNE_LEVEL = "tune/level"
+TUNE_SPEED = "tune/speed"
+TUNE_WORST = "tune/worst"
 
 # --- registry aliases --------------------------------------------------------------------
 CHAMPION = "champion"

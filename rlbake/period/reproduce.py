@@ -26,7 +26,6 @@ from rlbake.features import identify
 from rlbake.period.decisions import decided
 from rlbake.period.features import known_profiles
 from rlbake.period.period import Period, open_period
-from rlbake.period.train import reading
 from rlbake.registry.versions import ResolvedModel, policy_dir, resolve
 from rlbake.specs import to_json
 from rlbake.tracking import source_code
@@ -37,6 +36,7 @@ from rlbake.training.config import TrainConfig
 from rlbake.training.config import resolve as typed
 from rlbake.training.fit import fit, profiles_of
 from rlbake.training.fitted import WarmStart, read_warm_start
+from rlbake.training.reading import reading
 from rlbake.warehouse.table import Table
 
 SAME = "reproduce/same"
@@ -257,7 +257,7 @@ def _trained_again(
     with ExitStack() as rows:
         try:
             training, holdout = rows.enter_context(
-                read(snapshot, reading(period, config), holdout=config.holdout, budget=config.memory)
+                read(snapshot, reading(period.application, config), holdout=config.holdout, budget=config.memory)
             )
         except StorageError as error:
             raise DataError(f"what {model.policy_version} was trained on cannot be read any more: {error}") from error

@@ -12,16 +12,14 @@ from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
-from rlbake.cadence import duration
 from rlbake.dataset.reading import read
 from rlbake.dataset.snapshot import Snapshot
-from rlbake.dataset.transitions import Reading
 from rlbake.errors import DataError, NotFoundError
 from rlbake.features import identify
 from rlbake.period.build import ensure_trajectories, unbuilt
 from rlbake.period.checkpoints import checkpointed
 from rlbake.period.dataset import dataset, pinned
-from rlbake.period.decisions import decided, on_policy
+from rlbake.period.decisions import decided
 from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
 from rlbake.period.importance import log_importance
 from rlbake.period.period import Period
@@ -30,6 +28,7 @@ from rlbake.period.warm_start import Parent, parent_of
 from rlbake.policies.export import export_policy
 from rlbake.registry.versions import ResolvedModel, register
 from rlbake.tracking import source_code
+from rlbake.tracking.artifacts import local_file
 from rlbake.tracking.environment import packages
 from rlbake.tracking.event_files import event_files
 from rlbake.tracking.model import log_agent
@@ -38,6 +37,7 @@ from rlbake.tracking.runs import StageRun, stage_run
 from rlbake.tracking.unfinished import take_over
 from rlbake.training.config import TrainConfig, read_config
 from rlbake.training.fit import LOSS, STEPS, OnMetrics, fit, gradient_steps, profiles_of
+from rlbake.training.reading import reading
 
 _logger = logging.getLogger(__name__)
 
@@ -47,12 +47,19 @@ def training_config(
 ) -> TrainConfig:
     """Defaults < the application's gamma and reward < YAML file < `set`.
 
+    Args:
+        agent: name; overrides the file.
+        file: path, or a run's artifact such as `runs:/<run id>/best.yaml`.
+        set_: such as "agent.learning_rate=1e-3,n_step=3"; overrides both.
+
     Raises:
         ConfigError: a name is unknown, or a value of the wrong type or out of range.
+        NotFoundError: there is no such artifact.
     """
     application = period.application
     reward = {metric: application.reward.get(metric, 0.0) for metric in application.metrics}
-    return read_config(gamma=application.gamma, reward=reward, agent=agent, file=file, set_=set_)
+    with local_file(file) as config:
+        return read_config(gamma=application.gamma, reward=reward, agent=agent, file=config, set_=set_)
 
 
 def train(
@@ -94,7 +101,7 @@ def train(
             learned = dataset(period, snapshot, "trajectories")
             run.log_input(learned, "training")
             training, holdout = rows.enter_context(
-                read(snapshot, reading(period, config), holdout=config.holdout, budget=config.memory)
+                read(snapshot, reading(application, config), holdout=config.holdout, budget=config.memory)
             )
             training, holdout = decided(
                 training, holdout, period, config, parent.model.policy_version if parent else None
@@ -167,21 +174,6 @@ def _known_digest(period: Period, config: TrainConfig, parent: Parent | None) ->
 
 def _last_step(config: TrainConfig, parent: Parent | None, rows: int) -> int:
     return gradient_steps(config, rows) + (parent.start.carried(config.agent.name) if parent else 0)
-
-
-def reading(period: Period, config: TrainConfig) -> Reading:
-    """How trajectories are read for one training: the application, as far as the configuration does not say else."""
-    application = period.application
-    return Reading(
-        observation=application.observation,
-        action=application.action,
-        metrics=application.metrics,
-        reward={**application.reward, **config.reward},
-        gamma=config.gamma,
-        n_step=config.n_step,
-        gamma_period=duration(config.gamma_period) if config.gamma_period else None,
-        keeps_policy=on_policy(config),
-    )
 
 
 def _reported(run: StageRun, progress: Progress) -> OnMetrics:

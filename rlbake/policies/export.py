@@ -38,16 +38,21 @@ def export_policy(fitted: FittedAgent, directory: str | Path) -> Path:
     Raises:
         SpecError: a feature has the name of one of the other inputs.
     """
-    clash = [f.name for f in fitted.observation if f.name in INPUTS]
-    if clash:
-        raise SpecError(f"feature {clash[0]!r}: a policy's own inputs are {', '.join(INPUTS)}. Rename the feature.")
-    graph = _graph(fitted)
+    graph = graph_of(fitted)
     fitted.save(directory)
     tf.saved_model.save(graph, str(Path(directory) / SAVED_MODEL), signatures={SIGNATURE: graph.signature})
     return Path(directory)
 
 
-def _graph(fitted: FittedAgent) -> DiscreteGraph | ContinuousGraph:
+def graph_of(fitted: FittedAgent) -> DiscreteGraph | ContinuousGraph:
+    """A fitted agent as one graph.
+
+    Raises:
+        SpecError: a feature has the name of one of the other inputs.
+    """
+    clash = [f.name for f in fitted.observation if f.name in INPUTS]
+    if clash:
+        raise SpecError(f"feature {clash[0]!r}: a policy's own inputs are {', '.join(INPUTS)}. Rename the feature.")
     if isinstance(fitted.action, Continuous):
         assert isinstance(fitted.head, ContinuousHead)  # what agents for such actions leave behind
         return ContinuousGraph(fitted.preprocessing, fitted.head, size=len(fitted.action.names))

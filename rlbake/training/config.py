@@ -102,10 +102,21 @@ def read_config(
         ConfigError: the file does not exist or is not YAML, or a field is unknown, of the wrong
             type or out of range; the message names the field, the value and what is expected.
     """
+    return resolve(nested_config(agent=agent, file=file, set_=set_), gamma=gamma, reward=reward)
+
+
+def nested_config(
+    *, agent: str | None = None, file: str | Path | None = None, set_: str | None = None
+) -> dict[str, Any]:
+    """What is set of a configuration, as nested plain data; the arguments are those of `read_config`.
+
+    Raises:
+        ConfigError: the file does not exist or is not YAML, or `set_` is not as it should be.
+    """
     nested = _from_file(file) if file else {}
     if agent:
         nested = merge(nested, {"agent": {"name": agent}})
-    return resolve(merge(nested, parse_set(set_ or "")), gamma=gamma, reward=reward)
+    return merge(nested, parse_set(set_ or ""))
 
 
 def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, float] | None = None) -> TrainConfig:

@@ -80,6 +80,18 @@ class FittedAgent:
             "steps": self.steps,
         }
 
+    def warm_start(self) -> WarmStart:
+        """Where this training stopped, for one that goes on in the same process."""
+        return WarmStart(
+            observation=self.observation,
+            action=self.action,
+            agent=asdict(self.config.agent),
+            compression=self.config.compression,
+            identified=self.preprocessing.identified,
+            variables=self.variables,
+            steps=self.steps,
+        )
+
     def save(self, directory: str | Path) -> None:
         """Writes `policy.json` (the description) and `checkpoint/` (the variables) below a directory."""
         root = Path(directory)

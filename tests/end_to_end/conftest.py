@@ -1,11 +1,13 @@
-"""Entry points called as `mlflow run` calls them: a run is made first, its id stands in MLFLOW_RUN_ID."""
+"""Entry points called as `mlflow run` calls them: a run is made first, its id stands in MLFLOW_RUN_ID. Clusters."""
 
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -13,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from entry_points import terminal
+from tests.end_to_end.cluster import Cluster, kill
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,23 @@ def enter(
         return Outcome(code, out + err, client.get_run(run_id))
 
     return call
+
+
+@pytest.fixture
+def cluster(tracking_uri: str, tmp_path: Path) -> Iterator[Cluster]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    started = Cluster(folder)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """Filled by a test; whatever is left of them at its end is killed."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        kill(process)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyspark
 import pytest
 from deltalake import DeltaTable
 
 from rlbake.period import open_period
 from rlbake.period.build import build_trajectories
-from rlbake.warehouse.java import java_home
 from rlbake.warehouse.table import Table
+from tests.end_to_end.cluster import Cluster, kill, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 APPLICATION = f"{ROOT}/tests/period/late_logs.py:LateLogs"
-SPARK = Path(pyspark.__file__).parent
 TABLES = ("timesteps", "open", "trajectories", "quarantine")
 DAYS = ("2026-01-01", "2026-01-02")
 PLAYERS, STEPS, FILES = 2000, 25, 6  # per day
@@ -59,103 +48,6 @@ SETTINGS = {
     "spark.sql.shuffle.partitions": "24",
     "spark.ui.enabled": "false",
 }
-
-
-def wait_until(true: Callable[[], object], what: str, seconds: float = 300.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds} s until {what}"
-        time.sleep(0.005)
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A worker of one core; its executor is in its process group."""
-
-    port: str
-    process: subprocess.Popen[bytes]
-
-
-class Cluster:
-    """A standalone master and its workers on loopback, each a process group of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self.environment = os.environ | {
-            "JAVA_HOME": java_home(),
-            "SPARK_HOME": str(SPARK),
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_LOCAL_DIRS": str(folder / "scratch"),
-            "SPARK_DAEMON_MEMORY": "512m",
-            "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",
-        }
-        _, log = self._start("master.Master", "--port", "0")
-        self.url = self._told(log, r"Starting Spark master at (spark://\S+)")
-        self._page = self._told(log, r"MasterWebUI .* started at (http://\S+)")
-
-    def add_worker(self) -> Worker:
-        """Starts a worker; returns once the master knows it."""
-        place = self._folder / f"work{len(self._processes)}"
-        size = ("--cores", "1", "--memory", "1g", "--work-dir", str(place))
-        process, log = self._start("worker.Worker", *size, "--port", "0", self.url)
-        worker = Worker(self._told(log, r"Starting Spark worker 127\.0\.0\.1:(\d+)"), process)
-        wait_until(lambda: self.state(worker), "a worker had registered")
-        return worker
-
-    def state(self, worker: Worker) -> dict[str, Any]:
-        """What the master says about a worker; nothing before it has registered."""
-        with urllib.request.urlopen(f"{self._page}/json/", timeout=60) as answer:
-            known = json.load(answer)["workers"]
-        return next((found for found in known if found["id"].endswith(f"-{worker.port}")), {})
-
-    def stop(self) -> None:
-        for process in reversed(self._processes):
-            kill(process)
-
-    def _start(self, daemon: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
-        log = self._folder / f"log{len(self._processes)}"
-        command = [SPARK / "bin/spark-class", f"org.apache.spark.deploy.{daemon}", "--host", "127.0.0.1"]
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [*command, "--webui-port", "0", *arguments],
-                cwd=self._folder, env=self.environment, stdout=stream, stderr=stream, start_new_session=True,
-            )  # fmt: skip
-        self._processes.append(process)
-        return process, log
-
-    def _told(self, log: Path, pattern: str) -> str:
-        wait_until(lambda: re.search(pattern, log.read_text()), f"{log.name} said {pattern}")
-        found = re.search(pattern, log.read_text())
-        assert found is not None
-        return found[1]
-
-
-def kill(process: subprocess.Popen[Any]) -> None:
-    """SIGKILLs a whole process group, if there is one left."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@pytest.fixture
-def cluster(tracking_uri: str, tmp_path: Path) -> Iterator[Cluster]:
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    started = Cluster(folder)
-    try:
-        yield started
-    finally:
-        started.stop()
-
-
-@pytest.fixture
-def processes() -> Iterator[list[subprocess.Popen[str]]]:
-    """Filled by a test; whatever is left of them at its end is killed."""
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for process in started:
-        kill(process)
 
 
 def write_logs(folder: Path, day: str) -> None:

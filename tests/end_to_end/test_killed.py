@@ -154,7 +154,7 @@ def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
     assert len(list((disturbed / "events" / run.info.run_id).iterdir())) == 3
 
 
-KILLS = 10
+KILLS = 4
 DAYS = ("2026-01-01", "2026-01-02")
 LATE_TABLES = (*TABLES, "quarantine")
 
@@ -268,7 +268,7 @@ def wait_for_stale(build: subprocess.Popen[str]) -> None:
 
 @pytest.mark.slow
 def test_a_build_killed_at_random_moments(spark: object, tracking_uri: str, tmp_path: Path) -> None:
-    """Ten times late rows come or go, and the build that takes them in is killed: then it is run again."""
+    """Four times late rows come or go, and the build that takes them in is killed: then it is run again."""
     random = np.random.default_rng(0)
     logs = LateLogs(tmp_path)
     command = ("build_trajectories", tmp_path, "--date", DAYS[-1], "--tables", str(tmp_path / "tables"))

@@ -13,12 +13,13 @@ from rlbake.dataset.transitions import Transitions
 from rlbake.errors import ConfigError, SpecError
 from rlbake.period.decisions import decided, own
 from rlbake.period.period import Period
-from rlbake.period.train import reading, training_config
+from rlbake.period.train import training_config
 from rlbake.policies.behaviour import RandomPolicy
 from rlbake.scenarios.bundle import Bundle
 from rlbake.scenarios.message_logs import MessageDay
 from rlbake.scenarios.message_timing import MessageTiming
 from rlbake.training.fit import STEPS, fit
+from rlbake.training.reading import reading
 
 VERSION = "main.rl.message_timing/3"
 
@@ -125,8 +126,8 @@ def test_rules_that_fail_are_told_apart(period):
 
 def test_an_on_policy_agent_gets_what_its_version_decided(period):
     config = training_config(period, agent="ppo")
-    assert reading(period, config).keeps_policy
-    assert not reading(period, training_config(period)).keeps_policy
+    assert reading(period.application, config).keeps_policy
+    assert not reading(period.application, training_config(period)).keeps_policy
     rows = logged(1, 60)
     further, _ = decided(rows, rows, period, config, VERSION)
     np.testing.assert_array_equal(further.env_id, rows.env_id[::3])

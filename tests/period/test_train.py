@@ -6,8 +6,9 @@ import pytest
 
 from rlbake.errors import ConfigError
 from rlbake.period.period import Period
-from rlbake.period.train import reading, training_config
+from rlbake.period.train import training_config
 from rlbake.scenarios.message_timing import MessageTiming
+from rlbake.training.reading import reading
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def period() -> Period:
 
 
 def test_the_application_decides_where_nothing_is_set(period):
-    read = reading(period, training_config(period))
+    read = reading(period.application, training_config(period))
     assert {m: w for m, w in read.reward.items() if w} == {m: w for m, w in MessageTiming.reward.items() if w}
     assert (read.gamma, read.gamma_period) == (MessageTiming.gamma, None)
     assert tuple(read.observation) == tuple(MessageTiming.observation)
@@ -26,7 +27,7 @@ def test_the_application_decides_where_nothing_is_set(period):
 def test_what_is_set_is_read(period):
     metric, other = MessageTiming.metrics[0], MessageTiming.metrics[1:]
     config = training_config(period, set_=f"reward.{metric}=7,gamma=0.3,gamma_period=2d,n_step=4")
-    read = reading(period, config)
+    read = reading(period.application, config)
     assert read.reward[metric] == 7
     assert all(read.reward[name] == MessageTiming.reward.get(name, 0) for name in other)
     assert (read.gamma, read.gamma_period, read.n_step) == (0.3, timedelta(days=2), 4)
