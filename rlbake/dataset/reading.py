@@ -13,11 +13,36 @@ from rlbake.dataset.snapshot import Snapshot
 from rlbake.dataset.split import split_environments
 from rlbake.dataset.streamed import Streamed, row_bytes, stream
 from rlbake.dataset.transitions import Reading, Transitions, load
+from rlbake.errors import DataError
 
 _logger = logging.getLogger(__name__)
 
 Rows = Transitions | Streamed
 """What is trained on: N transitions, in memory or not."""
+
+
+def read_whole(snapshot: Snapshot, reading: Reading, *, budget: int | None = None) -> Transitions:
+    """All rows, in memory.
+
+    Args:
+        budget: bytes of memory for rows; None: a third of what this process may use.
+
+    Raises:
+        DataError: they do not fit; or as `read`.
+        StorageError: the table cannot be read.
+    """
+    limit, needed = _limit_and_need(snapshot, reading, budget)
+    if needed > limit:
+        raise DataError(
+            f"{snapshot.rows:,} transitions would take {memory.shown(needed)} of memory, of which "
+            f"{memory.shown(limit)} are allowed. Choose a shorter training window, or allow more: set=memory=8GB."
+        )
+    return load(snapshot, reading)
+
+
+def _limit_and_need(snapshot: Snapshot, reading: Reading, budget: int | None) -> tuple[int, float]:
+    each = row_bytes(snapshot, reading)
+    return memory.budget(budget), snapshot.rows * memory.while_read(each, reading.observation)
 
 
 @contextmanager
@@ -40,12 +65,12 @@ def read(
             action is unknown; the rows of a stream are looked at as they are used.
         StorageError: the table cannot be read.
     """
-    limit, each = memory.budget(budget), row_bytes(snapshot, reading)
-    needed = snapshot.rows * memory.while_read(each, reading.observation)
+    limit, needed = _limit_and_need(snapshot, reading, budget)
     if needed <= limit:
         yield split_environments(load(snapshot, reading), holdout)
         return
     with tempfile.TemporaryDirectory(prefix="rlbake-") as folder:
+        each = row_bytes(snapshot, reading)
         training, held = stream(snapshot, reading, holdout=holdout, limit=limit, each=each, folder=Path(folder))
         _logger.info(
             "%s transitions would take %s of memory, of which %s are allowed: they are read in %d parts from %s.",

@@ -35,7 +35,7 @@ from rlbake.tracking.model import log_agent
 from rlbake.tracking.params import plain
 from rlbake.tracking.runs import StageRun, stage_run
 from rlbake.tracking.unfinished import take_over
-from rlbake.training.config import TrainConfig, read_config
+from rlbake.training.config import TrainConfig, nested_config, resolve_for
 from rlbake.training.fit import LOSS, STEPS, OnMetrics, fit, gradient_steps, profiles_of
 from rlbake.training.reading import reading
 
@@ -56,10 +56,8 @@ def training_config(
         ConfigError: a name is unknown, or a value of the wrong type or out of range.
         NotFoundError: there is no such artifact.
     """
-    application = period.application
-    reward = {metric: application.reward.get(metric, 0.0) for metric in application.metrics}
     with local_file(file) as config:
-        return read_config(gamma=application.gamma, reward=reward, agent=agent, file=config, set_=set_)
+        return resolve_for(period.application, nested_config(agent=agent, file=config, set_=set_))
 
 
 def train(

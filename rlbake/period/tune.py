@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -19,12 +20,12 @@ from rlbake.application import Application
 from rlbake.errors import RlbakeError
 from rlbake.learners.facts import refuse_unsuitable
 from rlbake.period.tuned import Tuned, conclude
-from rlbake.period.tuning import Tuning
+from rlbake.period.tuning import LogsOf, Tuning
 from rlbake.sweep.objective import Objective, Point, Trial, best_of
 from rlbake.sweep.offline import Logs
 from rlbake.sweep.scenarios import Scenarios
 from rlbake.sweep.search import Hyperopt, Search
-from rlbake.sweep.space import Space, shipped_space
+from rlbake.sweep.space import Space, nested, shipped_space
 from rlbake.sweep.sweep import INTERRUPTED, Sweep
 from rlbake.tracking import source_code
 from rlbake.tracking.environment import packages
@@ -32,7 +33,7 @@ from rlbake.tracking.params import plain
 from rlbake.tracking.runs import StageRun, stage_run
 from rlbake.tracking.trainer import Claim
 from rlbake.tracking.trials import log_trial, take_over_sweep
-from rlbake.training.config import TrainConfig
+from rlbake.training.config import merge, resolve_for
 
 SPACE_FILE = "space.json"
 
@@ -50,24 +51,27 @@ def tune(tuning: Tuning) -> Tuned:
         KeyboardInterrupt: it was interrupted; its results so far are logged.
         RlbakeError: every trial failed.
     """
-    applications = _applications(tuning.objective)
-    space = tuning.space or shipped_space(_config(tuning.objective, applications[0], {}).agent.name)
-    refuse_impossible(tuning.objective, space)
-    digest, name = _digest(tuning, space), ",".join(application.name for application in applications)
+    applications, base = _applications(tuning.objective), tuning.objective.base
+    space = tuning.space or shipped_space(resolve_for(applications[0], base).agent.name)
+    refuse_impossible(applications, base, space)
     with (
-        take_over_sweep(digest if tuning.resume else None) as cut,
-        stage_run("tune", application=name, resume=cut.run_id if cut else None) as run,
+        take_over_sweep(_known_digest(tuning, space)) as cut,
+        stage_run(
+            "tune", application=",".join(a.name for a in applications), resume=cut.run_id if cut else None
+        ) as run,
         nullcontext(cut.claim) if cut else Claim(run.run_id) as claim,
     ):
-        run.tag({v.TAG_TUNING: digest})
+        objective = tuning.objective.ensured() if isinstance(tuning.objective, LogsOf) else tuning.objective
+        logs = tuning.logs.ensured() if tuning.logs else None
+        run.tag({v.TAG_TUNING: _digest(tuning, objective, space)})
         if cut is None:
-            run.log_config({**_asked(tuning), "packages": packages()})
+            run.log_config({**_asked(tuning, objective), "packages": packages()})
             run.log_text(json.dumps(plain(space), indent=2) + "\n", SPACE_FILE)
-        sweep = Sweep(
-            tuning.prune, tuning.patience, tuning.timeout_s, _told(run, claim, tuning), list(cut.trials if cut else ())
-        )
+        known = list(cut.trials) if cut else []
+        told = _told(run, claim, tuning.max_evals, best_of(known))
+        sweep = Sweep(tuning.prune, tuning.patience, tuning.timeout_s, told, known)
         with run.phase("sweep"):
-            ended = sweep.run(*_search(tuning, space))
+            ended = sweep.run(*_search(tuning, objective, space))
         if ended:
             _logger.info("Ended after %d trials: %s.", len(sweep.trials), ended)
         if best_of(sweep.trials) is None and ended != INTERRUPTED:
@@ -76,10 +80,10 @@ def tune(tuning: Tuning) -> Tuned:
             run,
             sorted(sweep.trials, key=lambda trial: trial.number),
             space,
-            tuning.objective,
+            objective,
             seed=tuning.seed,
             held_out=0 if ended == INTERRUPTED else tuning.held_out,
-            logs=None if ended == INTERRUPTED else tuning.logs,
+            logs=None if ended == INTERRUPTED else logs,
             price_per_hour=tuning.price_per_hour,
         )
         if ended == INTERRUPTED:
@@ -88,32 +92,28 @@ def tune(tuning: Tuning) -> Tuned:
         return tuned
 
 
-def refuse_impossible(objective: Scenarios | Logs, space: Space) -> None:
+def refuse_impossible(applications: Sequence[Application], base: Mapping[str, Any], space: Space) -> None:
     """Refuses what no training would take.
 
     Raises:
-        ConfigError: the objective's configuration, or a value of the space.
+        ConfigError: the configuration that all points share, or a value of the space.
         SpecError: an agent that cannot do an application's actions.
     """
     points: list[Point] = [{}, *({parameter.path: value} for parameter in space for value in parameter.extremes())]
     facts = {name: module.FACTS for name, module in AGENTS.items()}
-    for application in _applications(objective):
+    for application in applications:
         for point in points:
-            config = _config(objective, application, point)
+            config = resolve_for(application, merge(base, nested(point)))
             refuse_unsuitable(config.agent.name, application.action, facts)
 
 
-def _applications(objective: Scenarios | Logs) -> list[Application]:
-    return [objective.application] if isinstance(objective, Logs) else objective.applications()
+def _applications(objective: Scenarios | LogsOf) -> list[Application]:
+    return [objective.period.application] if isinstance(objective, LogsOf) else objective.applications()
 
 
-def _config(objective: Scenarios | Logs, application: Application, point: Point) -> TrainConfig:
-    return objective.config(point) if isinstance(objective, Logs) else objective.config(application, point)
-
-
-def _search(tuning: Tuning, space: Space) -> tuple[Search, Objective]:
+def _search(tuning: Tuning, objective: Scenarios | Logs, space: Space) -> tuple[Search, Objective]:
     """Who searches, and the objective as it is where trials are made."""
-    how, objective = (space, tuning.algorithm, tuning.max_evals, tuning.seed), tuning.objective
+    how = (space, tuning.algorithm, tuning.max_evals, tuning.seed)
     if tuning.parallelism == 1:
         return Hyperopt(*how), objective
     from rlbake.sweep.on_spark import HyperoptOnSpark, shipped
@@ -127,9 +127,8 @@ def _search(tuning: Tuning, space: Space) -> tuple[Search, Objective]:
     return HyperoptOnSpark(spark, *how, tuning.parallelism), sent
 
 
-def _told(run: StageRun, claim: Claim, tuning: Tuning) -> Callable[[Trial], None]:
+def _told(run: StageRun, claim: Claim, max_evals: int, best: Trial | None) -> Callable[[Trial], None]:
     """Logs every trial and says in a line how it went."""
-    best: Trial | None = None
 
     def told(trial: Trial) -> None:
         claim.check()
@@ -139,7 +138,7 @@ def _told(run: StageRun, claim: Claim, tuning: Tuning) -> Callable[[Trial], None
         best = best_of([trial, *([best] if best else [])])
         _logger.info(
             "Trial %d of %d %s in %.0f s: score %s; best %s.%s",
-            trial.number + 1, tuning.max_evals, trial.status, trial.seconds, _score(trial), _score(best),
+            trial.number + 1, max_evals, trial.status, trial.seconds, _score(trial), _score(best),
             f" {trial.reason}" if trial.reason else "",
         )  # fmt: skip
 
@@ -150,16 +149,22 @@ def _score(trial: Trial | None) -> str:
     return f"{trial.outcome.score:.3f}" if trial and trial.outcome else "-"
 
 
-def _asked(tuning: Tuning) -> dict[str, Any]:
+def _asked(tuning: Tuning, objective: Scenarios | Logs) -> dict[str, Any]:
     """What was asked for; the space is an artifact of its own."""
     known = {name: value for name, value in vars(tuning).items() if name not in ("space", "objective", "logs")}
-    return {"objective": type(tuning.objective).__name__.lower(), **asdict(tuning.objective), **known}
+    return {"objective": type(objective).__name__.lower(), **asdict(objective), **known}
 
 
-def _digest(tuning: Tuning, space: Space) -> str:
+def _known_digest(tuning: Tuning, space: Space) -> str | None:
+    """The digest, if such a sweep may be gone on with, and what it reads is there already."""
+    objective = tuning.objective.built() if isinstance(tuning.objective, LogsOf) else tuning.objective
+    return _digest(tuning, objective, space) if tuning.resume and objective else None
+
+
+def _digest(tuning: Tuning, objective: Scenarios | Logs, space: Space) -> str:
     """Of everything that decides which points are tried and what they are worth: 32 hex digits."""
     decisive = {
-        "objective": [type(tuning.objective).__name__, asdict(tuning.objective)],
+        "objective": [type(objective).__name__, asdict(objective)],
         "space": space,
         "search": [tuning.algorithm, tuning.seed, tuning.prune],
         "code": [version("rlbake"), source_code.tags().get(MLFLOW_GIT_COMMIT)],
@@ -168,8 +173,6 @@ def _digest(tuning: Tuning, space: Space) -> str:
 
 
 def _nothing_worked(trials: list[Trial]) -> str:
-    reasons: Mapping[str, int] = {}
-    for trial in trials:
-        reasons = {**reasons, trial.reason: reasons.get(trial.reason, 0) + 1}
-    said = "; ".join(f"{count} times: {reason or 'stopped early'}" for reason, count in list(reasons.items())[:5])
+    reasons = Counter(trial.reason for trial in trials).most_common(5)
+    said = "; ".join(f"{count} times: {reason}" for reason, count in reasons)
     return f"none of {len(trials)} trials was finished. {said}"

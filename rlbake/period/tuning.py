@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rlbake.errors import ConfigError, nearest
-from rlbake.period.build import ensure_trajectories
+from rlbake.period.build import ensure_trajectories, unbuilt
 from rlbake.period.dataset import pinned
-from rlbake.period.period import open_period
+from rlbake.period.period import Period, open_period
 from rlbake.scenarios import SHIPPED
-from rlbake.sweep.offline import Logs
+from rlbake.sweep.offline import Logs, choices
 from rlbake.sweep.scenarios import Scenarios
 from rlbake.sweep.search import TPE, algorithm
 from rlbake.sweep.space import Space, read_space
@@ -19,6 +20,39 @@ from rlbake.tracking.store import connect
 from rlbake.training.config import nested_config
 
 EXPERIMENT = "tuning"
+
+
+@dataclass(frozen=True)
+class LogsOf:
+    """The logs of an application, which may not have become trajectories yet.
+
+    Attributes:
+        period: whose training window they are of.
+        base, folds, seed: as `Logs` has them.
+
+    Raises:
+        ConfigError: its actions cannot be valued from logs.
+    """
+
+    period: Period
+    base: Mapping[str, Any]
+    folds: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        choices(self.period.application)
+
+    def built(self) -> Logs | None:
+        """The objective, if what it reads is there already."""
+        return None if unbuilt(self.period) else self._objective()
+
+    def ensured(self) -> Logs:
+        """The objective; what it reads is built if it is not there."""
+        ensure_trajectories(self.period)
+        return self._objective()
+
+    def _objective(self) -> Logs:
+        return Logs(self.period.target, pinned(self.period), self.base, self.folds, self.seed)
 
 
 @dataclass(frozen=True)
@@ -44,7 +78,7 @@ class Tuning:
         ConfigError: a number is out of range, or there is no such algorithm.
     """
 
-    objective: Scenarios | Logs
+    objective: Scenarios | LogsOf
     space: Space | None = None
     algorithm: str = TPE
     max_evals: int = 30
@@ -56,7 +90,7 @@ class Tuning:
     resume: bool = True
     price_per_hour: float = 0.0
     held_out: int = 3
-    logs: Logs | None = None
+    logs: LogsOf | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("max_evals", 1), ("parallelism", 1), ("patience", 0), ("timeout_s", 0), ("held_out", 0)):
@@ -104,8 +138,10 @@ def tuning_of(
     """
     with local_file(config) as file:
         base = nested_config(agent=agent, file=file, set_=set)
-    known = Logs(*_logged(application, tables, date, seed), base, folds, seed) if application else None
+    known = LogsOf(open_period(application, tables, date, seed), base, folds, seed) if application else None
     chosen = read_space(space) if space else None
+    if folds < 2:
+        raise ConfigError(f"folds = {folds}: must be at least 2.")
     if on == "logs":
         if known is None:
             raise ConfigError("on=logs needs an application whose logs are asked: application=package.module:Class.")
@@ -127,10 +163,3 @@ def _target(name: str) -> str:
     if name not in SHIPPED:
         raise ConfigError(f"scenarios: there is no {name!r}. {nearest(name, SHIPPED)} Or package.module:Class.")
     return SHIPPED[name]
-
-
-def _logged(application: str, tables: str, date: str, seed: int) -> tuple[str, Any]:
-    """The application's target and the trajectories of the window, built if they are not there."""
-    period = open_period(application, tables, date, seed)
-    ensure_trajectories(period)
-    return application, pinned(period)

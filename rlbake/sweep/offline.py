@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from rlbake.application import Application, load_application
+from rlbake.dataset.reading import read_whole
 from rlbake.dataset.snapshot import Snapshot
 from rlbake.dataset.split import hashes, split_environments
-from rlbake.dataset.transitions import Reading, Transitions, load
+from rlbake.dataset.transitions import Reading, Transitions
 from rlbake.errors import ConfigError
 from rlbake.evaluation.candidates import Candidate
 from rlbake.evaluation.comparison import compare
@@ -28,7 +29,7 @@ from rlbake.policies.graph_policy import GraphPolicy
 from rlbake.specs import Continuous, Discrete
 from rlbake.sweep.objective import Curve, GoOn, Outcome, Point
 from rlbake.sweep.space import nested
-from rlbake.training.config import TrainConfig, merge, resolve
+from rlbake.training.config import merge, resolve_for
 from rlbake.training.fit import fit
 from rlbake.training.reading import reading
 
@@ -57,8 +58,8 @@ class Logs:
 
     def __call__(self, point: Point, go_on: GoOn) -> Outcome:
         began = time.perf_counter()
-        config = self.config(point)
-        rows = load(self.snapshot, reading(self.application, config))
+        config = resolve_for(self.application, merge(self.base, nested(point)))
+        rows = read_whole(self.snapshot, reading(self.application, config), budget=config.memory)
         fold = self._dealt(rows)
         seconds = {"act": 0.0, "train": 0.0, "judge": 0.0}
         curves, doubts, estimates = [], set(), []
@@ -87,21 +88,11 @@ class Logs:
         spent = seconds | {"all": time.perf_counter() - began}
         return Outcome(tuple(curves), stopped, spent, tuple(sorted(doubts)))
 
-    def config(self, point: Point) -> TrainConfig:
-        """How a point is trained.
-
-        Raises:
-            ConfigError: a name is unknown, or a value of the wrong type or out of range.
-        """
-        application = self.application
-        weights = {metric: application.reward.get(metric, 0.0) for metric in application.metrics}
-        return resolve(merge(self.base, nested(point)), gamma=application.gamma, reward=weights)
-
     @cached_property
     def application(self) -> Application:
         """Whose logs they are."""
         application = load_application(self.target, "")
-        _choices(application)
+        choices(application)
         return application
 
     @cached_property
@@ -111,7 +102,7 @@ class Logs:
         as_valued = Reading(
             application.observation, application.action, application.metrics, application.reward, application.gamma
         )
-        return load(self.snapshot, as_valued)
+        return read_whole(self.snapshot, as_valued)
 
     def _dealt(self, rows: Transitions) -> np.ndarray:
         """int [N], the fold of each row's environment."""
@@ -120,7 +111,7 @@ class Logs:
     def _valued(self, policy: GraphPolicy, fold: int) -> tuple[float, set[str]]:
         """What a policy is worth on a fold, and what is to be said about that."""
         steps, application = self._steps, self.application
-        dealt, joint = self._dealt(steps), _choices(application)
+        dealt, joint = self._dealt(steps), choices(application)
         training, held = (steps.take(np.flatnonzero(of)) for of in (dealt != fold, dealt == fold))
         logging = logging_policy(held, observation=application.observation, action=joint, seed=self.seed)
         found = compare(
@@ -137,8 +128,12 @@ class Logs:
         return found.estimates[AGENT][found.primary].value, set(found.support[AGENT].warnings)
 
 
-def _choices(application: Application) -> Discrete:
-    """What is chosen among; of several sets, every combination is one choice."""
+def choices(application: Application) -> Discrete:
+    """What is chosen among; of several sets, every combination is one choice.
+
+    Raises:
+        ConfigError: numbers are decided on.
+    """
     if isinstance(application.action, Continuous):
         raise ConfigError("on=logs: Continuous actions are not evaluated from logs. Tune on scenarios instead.")
     return application.action.joint()

@@ -33,7 +33,7 @@ from rlbake.policies.policy import Policy
 from rlbake.sweep.objective import Curve, GoOn, Outcome, Point
 from rlbake.sweep.population import Population, world_of
 from rlbake.sweep.space import nested
-from rlbake.training.config import TrainConfig, merge, resolve
+from rlbake.training.config import TrainConfig, merge, resolve_for
 from rlbake.training.fit import fit
 from rlbake.training.fitted import WarmStart
 from rlbake.training.reading import reading
@@ -63,9 +63,9 @@ class Scenarios:
     episodes: int = 1_000
 
     def __call__(self, point: Point, go_on: GoOn) -> Outcome:
-        began = time.perf_counter()
+        began, configured = time.perf_counter(), merge(self.base, nested(point))
         lives = [
-            _Life(application, self.config(application, point), seed, self.rows, self.episodes)
+            _Life(application, resolve_for(application, configured), seed, self.rows, self.episodes)
             for application in self.applications()
             for seed in self.seeds
         ]
@@ -86,15 +86,6 @@ class Scenarios:
             ConfigError: there is no such application.
         """
         return [load_application(target, "") for target in self.targets]
-
-    def config(self, application: Application, point: Point) -> TrainConfig:
-        """How a point is trained on a scenario.
-
-        Raises:
-            ConfigError: a name is unknown, or a value of the wrong type or out of range.
-        """
-        weights = {metric: application.reward.get(metric, 0.0) for metric in application.metrics}
-        return resolve(merge(self.base, nested(point)), gamma=application.gamma, reward=weights)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from rlbake.agents import AGENTS, double_dqn
+from rlbake.application import Application
 from rlbake.cadence import duration
 from rlbake.errors import ConfigError, SpecError, nearest
 from rlbake.learners.learner import AgentConfig
@@ -81,37 +82,18 @@ class TrainConfig:
     memory: Annotated[ByteSize, Field(gt=0)] | None = None
 
 
-def read_config(
-    *,
-    gamma: float,
-    reward: Mapping[str, float] | None = None,
-    agent: str | None = None,
-    file: str | Path | None = None,
-    set_: str | None = None,
-) -> TrainConfig:
-    """The configuration of one training.
+def nested_config(
+    *, agent: str | None = None, file: str | Path | None = None, set_: str | None = None
+) -> dict[str, Any]:
+    """What is set of a configuration, as nested plain data.
 
     Args:
-        gamma: the application's, used where nothing sets it or it is set to null.
-        reward: the application's weight of each of its metrics, 0 for those that it doesn't weigh; used like gamma.
         agent: name of an agent; overrides the file.
         file: YAML, nested as in the module's docstring.
         set_: "agent.learning_rate=1e-3,n_step=3"; overrides both.
 
     Raises:
-        ConfigError: the file does not exist or is not YAML, or a field is unknown, of the wrong
-            type or out of range; the message names the field, the value and what is expected.
-    """
-    return resolve(nested_config(agent=agent, file=file, set_=set_), gamma=gamma, reward=reward)
-
-
-def nested_config(
-    *, agent: str | None = None, file: str | Path | None = None, set_: str | None = None
-) -> dict[str, Any]:
-    """What is set of a configuration, as nested plain data; the arguments are those of `read_config`.
-
-    Raises:
-        ConfigError: the file does not exist or is not YAML, or `set_` is not as it should be.
+        ConfigError: the file does not exist or is not YAML, or an item is not `name=value`.
     """
     nested = _from_file(file) if file else {}
     if agent:
@@ -123,8 +105,9 @@ def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, flo
     """Nested plain data → typed configuration; what is not set has its default, `gamma` and `reward` those given.
 
     Raises:
-        ConfigError: as `read_config`; or a field is set that the agent does not read, or a gamma other
-            than 0 to an agent that looks no step ahead.
+        ConfigError: a field is unknown, of the wrong type or out of range; the message names it, its value and what is
+            expected. Or one is set that the agent does not read, or a gamma other than 0 to an agent that looks no
+            step ahead.
     """
     given = dict(nested)
     agent = given.pop("agent", {})
@@ -146,6 +129,12 @@ def resolve(nested: Mapping[str, Any], *, gamma: float, reward: Mapping[str, flo
     config = _typed(TrainConfig, {**given, "agent": typed_agent}, "")
     _refuse_unread(config, TrainConfig(typed_agent, gamma, reward=dict(reward or {})))
     return config
+
+
+def resolve_for(application: Application, nested: Mapping[str, Any]) -> TrainConfig:
+    """`resolve`, with what an application says of gamma and reward where nothing else does."""
+    weights = {metric: application.reward.get(metric, 0.0) for metric in application.metrics}
+    return resolve(nested, gamma=application.gamma, reward=weights)
 
 
 def parse_set(text: str) -> dict[str, Any]:

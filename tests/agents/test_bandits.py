@@ -23,7 +23,7 @@ from rlbake.policies.export import export_policy
 from rlbake.policies.saved import SavedPolicy
 from rlbake.scenarios.cartpole import CartPole
 from rlbake.specs import Discrete, MultiDiscrete
-from rlbake.training.config import read_config, resolve
+from rlbake.training.config import nested_config, resolve
 from rlbake.training.fit import HOLDOUT_LOSS, LOSS, SPEED, STEPS, VALUE, fit
 from rlbake.training.fitted import read_warm_start
 from tests.agents.conftest import ACTION, OBSERVATION
@@ -442,7 +442,7 @@ def test_few_rows_are_enough_to_sum_up(world):
 def test_a_bandit_looks_no_step_ahead(name):
     with pytest.raises(ConfigError, match=f"gamma = 0.9: agent '{name}' looks no step ahead.*set=gamma=0.*double_dqn"):
         resolve({"agent": name}, gamma=0.9)
-    assert read_config(gamma=0.9, agent=name, set_="gamma=0").gamma == 0
+    assert resolve(nested_config(agent=name, set_="gamma=0"), gamma=0.9).gamma == 0
     assert resolve({"agent": name}, gamma=0.0).agent.name == name
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from rlbake.agents import AGENTS
 from rlbake.errors import ConfigError
-from rlbake.training.config import TrainConfig, merge, parse_set, read_config, resolve
+from rlbake.training.config import TrainConfig, merge, nested_config, parse_set, resolve
 
 
 def test_defaults():
@@ -56,12 +56,12 @@ def test_a_mistyped_hyperparameter_of_any_agent_is_refused_with_the_nearest(name
 def test_set_over_file_over_defaults(tmp_path):
     file = tmp_path / "train.yaml"
     file.write_text("agent: {name: dqn, learning_rate: 1e-3, layers: [32]}\nsteps: 500\nn_step: 2\n")
-    config = read_config(gamma=0.9, file=file, set_="agent.layers=[128,64], n_step=3,gamma=null")
+    config = resolve(nested_config(file=file, set_="agent.layers=[128,64], n_step=3,gamma=null"), gamma=0.9)
     assert (config.agent.name, config.agent.learning_rate, config.agent.layers) == ("dqn", 1e-3, (128, 64))
     assert (config.steps, config.n_step, config.gamma) == (500, 3, 0.9)
     assert config.batch_size == resolve({}, gamma=0.9).batch_size
-    assert read_config(gamma=0.9, file=file, agent="double_dqn").agent.name == "double_dqn"
-    assert read_config(gamma=0.9, file=file, agent="double_dqn", set_="agent.name=dqn").agent.name == "dqn"
+    assert resolve(nested_config(file=file, agent="double_dqn"), gamma=0.9).agent.name == "double_dqn"
+    assert resolve(nested_config(file=file, agent="double_dqn", set_="agent.name=dqn"), gamma=0.9).agent.name == "dqn"
 
 
 def test_parse_set():
@@ -114,15 +114,14 @@ def test_weights_are_set_over_the_application_s_one_by_one(tmp_path):
     file.write_text("reward: {click: 2, open: 0.5}\n")
     assert resolve({}, gamma=0.9, reward=WEIGHTS).reward == WEIGHTS
     assert resolve({"reward": None}, gamma=0.9, reward=WEIGHTS).reward == WEIGHTS
-    assert read_config(gamma=0.9, reward=WEIGHTS, file=file).reward == WEIGHTS | {"click": 2, "open": 0.5}
-    both = read_config(
-        gamma=0.9, reward=WEIGHTS, file=file, set_="reward.click=3,reward.unsubscribe=0,reward.open=null"
-    )
+    assert resolve(nested_config(file=file), gamma=0.9, reward=WEIGHTS).reward == WEIGHTS | {"click": 2, "open": 0.5}
+    set_ = "reward.click=3,reward.unsubscribe=0,reward.open=null"
+    both = resolve(nested_config(file=file, set_=set_), gamma=0.9, reward=WEIGHTS)
     assert both.reward == {"click": 3, "unsubscribe": 0, "open": 0}
 
 
 def test_sizes_and_durations_as_users_write_them():
-    config = read_config(gamma=0.9, set_="memory=1.5GB,gamma_period=1d,recency_half_life=36h")
+    config = resolve(nested_config(set_="memory=1.5GB,gamma_period=1d,recency_half_life=36h"), gamma=0.9)
     assert (config.memory, config.gamma_period, config.recency_half_life) == (1_500_000_000, "1d", "36h")
     assert resolve({"memory": "2MiB"}, gamma=0.9).memory == 2 * 2**20
     assert resolve(vars(config) | {"agent": {}}, gamma=0.9) == config
@@ -158,11 +157,11 @@ def test_set_must_be_names_and_values(text):
 
 def test_files_that_are_no_configuration(tmp_path):
     with pytest.raises(ConfigError, match="there is no file"):
-        read_config(gamma=0.9, file=tmp_path / "none.yaml")
+        resolve(nested_config(file=tmp_path / "none.yaml"), gamma=0.9)
     wrong = tmp_path / "wrong.yaml"
     for content, said in (("a: [1", "is not YAML"), ("- 1", "expected names and values"), ("3: 4", "expected names")):
         wrong.write_text(content)
         with pytest.raises(ConfigError, match=said):
-            read_config(gamma=0.9, file=wrong)
+            resolve(nested_config(file=wrong), gamma=0.9)
     wrong.write_text("")
-    assert read_config(gamma=0.9, file=wrong) == resolve({}, gamma=0.9)
+    assert resolve(nested_config(file=wrong), gamma=0.9) == resolve({}, gamma=0.9)

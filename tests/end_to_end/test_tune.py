@@ -202,6 +202,31 @@ def test_what_a_sweep_finds_is_what_a_training_takes(enter: Enter, tmp_path: Pat
     assert (config["batch_size"], config["steps"]) == (64, 20)
 
 
+@pytest.mark.slow
+def test_logs_are_asked_where_there_are_some(enter: Enter, tmp_path: Path) -> None:
+    (tmp_path / "drift.py").write_text(
+        "from rlbake.scenarios.drift import Drift\n\n\nclass Few(Drift):\n    units = 400\n"
+    )
+    (tmp_path / "space.yaml").write_text("agent.learning_rate: {prior: loguniform, low: 1.0e-8, high: 1.0e-2}\n")
+    shared = {"application": "drift.py:Few", "space": "space.yaml", "set": "steps=200,agent.layers=[32]"}
+    shared |= {"max_evals": 4, "folds": 2, "prune": "false"}
+    offline = enter("tune", on="logs", **shared)
+    assert offline.exit_code == 0, offline.printed
+    assert "Simulating" in offline.printed or "Building first" in offline.printed
+    made = table(offline.run)
+    assert set(made["status"]) == {DONE}
+    assert made["score"].between(0.05, 0.55).all()  # clicks per decision
+    assert made["score/drift"].nunique() > 1
+
+    both = enter("tune", scenarios="drift.py:Few", rows=1000, cycles=1, seeds=1, held_out=0, **shared)
+    assert both.exit_code == 0, both.printed
+    reality = pd.read_csv(io.StringIO(artifact(both.run, "reality_check.csv")))
+    assert len(reality) == 4
+    assert list(reality["score"]) == sorted(reality["score"], reverse=True)
+    assert -1 <= both.run.data.metrics["tune/rank_correlation"] <= 1
+    assert "Reality check: rank correlation" in both.printed
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -215,6 +240,8 @@ def test_what_a_sweep_finds_is_what_a_training_takes(enter: Enter, tmp_path: Pat
         ({"algorithm": "atpe"}, "does not run here"),
         ({"agent": "td3"}, "td3"),
         ({"on": "logs"}, "needs an application"),
+        ({"on": "logs", "application": "rlbake.scenarios.offer_price:OfferPrice"}, "Tune on scenarios instead"),
+        ({"on": "logs", "folds": 1}, "folds = 1: must be at least 2"),
         ({"config": "runs:/nothing/best.yaml"}, "there is no artifact"),
     ],
 )
