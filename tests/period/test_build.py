@@ -200,12 +200,12 @@ def arrivals(history: list, missing: set[int]) -> list[tuple[int, Row]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(drawn=histories)
 def test_day_by_day_is_one_build_of_it_all(
     spark: SparkSession, tracking_uri: str, tmp_path: Path, drawn: tuple[list, set[int]]
 ) -> None:
-    """200 histories: 5 times 40 players, with gaps, ends, bad rows, repetitions, late rows and missing days."""
+    """120 histories: 3 times 40 players, with gaps, ends, bad rows, repetitions, late rows and missing days."""
     logs, all_rows = Logs(tmp_path / uuid4().hex), arrivals(*drawn)
     last = None
     for day in range(1, DAYS + 1):
