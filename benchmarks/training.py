@@ -1,6 +1,6 @@
 """Gradient steps per CPU second, against what a user would write by hand.
 
-python -m benchmarks.training [--steps 20000]
+python -m benchmarks.training [--steps 10000]
 
 First of double DQN:
 
@@ -290,14 +290,14 @@ def best(sides: list[Side], steps: int) -> dict[str, tuple[float, float]]:
 
 
 @click.command()
-@click.option("--steps", default=20_000, help="Gradient steps per measurement of double DQN; a tenth for the others.")
+@click.option("--steps", default=10_000, help="Gradient steps per measurement of double DQN; a fifth for the others.")
 def main(steps: int) -> None:
     rows = transitions()
     for batch_size, layers in SHAPES:
         double_dqn(rows, batch_size, layers, steps)
     batch_size, layers = PEER_SHAPE
     config = resolve({"batch_size": batch_size, "agent": {"layers": layers}}, gamma=GAMMA)
-    peer = peer_rate(config, steps // 10)
+    peer = peer_rate(config, steps // 5)
     if peer:
         own = double_dqn(rows, batch_size, layers, steps)["rlbake"]
         click.echo(f"d3rlpy {peer[0]:,.0f} steps/CPU-s; ratio {own / peer[0]:.1f} (bound {PEER_BOUND:g})")
@@ -309,7 +309,7 @@ def main(steps: int) -> None:
         for side in sides:
             traced(side)
         again = traced(sides[1])
-        rates = best(sides, steps // 10)
+        rates = best(sides, steps // 5)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         click.echo(
             f"{name:<22} graph {rates['graph'][0]:8,.0f} rlbake {rates['rlbake'][0]:8,.0f} steps/CPU-s  "
