@@ -75,6 +75,7 @@ def tune(tuning: Tuning) -> Tuned:
         if ended:
             _logger.info("Ended after %d trials: %s.", len(sweep.trials), ended)
         if best_of(sweep.trials) is None and ended != INTERRUPTED:
+            run.tag({v.TAG_TUNING: ""})  # once its cause is put right, the same sweep begins anew
             raise RlbakeError(_nothing_worked(sweep.trials))
         tuned = conclude(
             run,

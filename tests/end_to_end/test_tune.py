@@ -272,3 +272,6 @@ def test_where_no_trial_works_the_sweep_fails_and_says_why(enter: Enter, tmp_pat
     failed = mlflow.search_runs([outcome.run.info.experiment_id], f"tags.`{v.TAG_STAGE}` = 'trial'")
     assert list(failed["status"]) == ["FAILED", "FAILED"]
     assert list(failed[f"tags.{v.TAG_TRIAL}.status"]) == [FAILED, FAILED]
+    again = enter("tune", scenarios="worlds.py:Broken", space="space.yaml", max_evals=2)
+    assert "Resuming" not in again.printed
+    assert again.printed.count("the simulator is out of order") > 2
