@@ -144,12 +144,8 @@ class _Life:
         """A window is decided; what the agent then learns from, and what is held out."""
         with user_code(f"{type(self.application).__name__}.world()"):
             timesteps = self._population.act(self._policy, self._window)
-        done = paired(
-            timesteps,
-            self._left_open,
-            episode_timeout=self.application.cadence.episode_timeout,
-            end=self._window.end,
-        )
+        # Decisions are spread over their window evenly, so that silence between them means nothing.
+        done = paired(timesteps, self._left_open, episode_timeout=None, end=self._window.end)
         self._left_open = done.left_open
         self._history = [*self._history, done.transitions][-self.application.cadence.training_window :]
         known = pa.concat_tables(self._history)

@@ -12,7 +12,7 @@ from rlbake.sweep.scenarios import Scenarios
 from rlbake.sweep.search import Hyperopt
 from rlbake.sweep.space import Parameter
 from rlbake.sweep.sweep import Sweep
-from tests.sweep.worlds import BROKEN, TARGET
+from tests.sweep.worlds import BROKEN, HASTY, TARGET
 
 TINY = {"steps": 150, "batch_size": 64, "agent": {"layers": [16], "learning_rate": 0.01, "weight_decay": 0.0}}
 
@@ -29,6 +29,10 @@ def test_who_looks_ahead_waits():
 
 def test_the_application_says_gamma_unless_the_point_does():
     assert patience()({}, always).score == 1.0
+
+
+def test_nobody_is_given_up_for_the_pace_of_the_rehearsal():
+    assert Scenarios((HASTY,), TINY, cycles=1, rows=300, episodes=50)({}, always).score == 1.0
 
 
 def test_the_same_point_has_the_same_score():

@@ -7,7 +7,7 @@ import numpy as np
 from rlbake import Application, Cadence, Discrete, Number
 from rlbake.world import Observations, Step
 
-TARGET, BROKEN = "tests.sweep.worlds:Patient", "tests.sweep.worlds:Broken"
+TARGET, HASTY, BROKEN = (f"tests.sweep.worlds:{name}" for name in ("Patient", "Hasty", "Broken"))
 
 
 class PatienceWorld:
@@ -50,6 +50,11 @@ class Patient(Application):
 
     def world(self) -> PatienceWorld:
         return PatienceWorld()
+
+
+class Hasty(Patient):
+    name = "haste"
+    cadence = Cadence(start="2026-01-01", training_window=2, episode_timeout="1min")
 
 
 class BrokenWorld(PatienceWorld):
