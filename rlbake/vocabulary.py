@@ -112,6 +112,7 @@ SIM_HIGH = "sim/high"
 SIM_BEST = "sim/best_return"
 SIM_RANDOM = "sim/random_return"
 SIM_SCORE = "sim/score"
+SIM_DEPLOYED = "sim/deployed_return"  # exploring, as it will decide
 
 SCORE_ROWS = "score/rows"
 SCORE_REJECTED = "score/rejected"

@@ -146,8 +146,9 @@ class Evaluation:
         loads: whether the model loads and predicts in the environment of `loads_in`; None: not tried.
         loads_in: "fresh" (its own pinned requirements) or "process" (a new process of this environment).
         loads_message: what went wrong there.
-        simulated: the model's return in the simulated world, where there is one.
-        champion_simulated: the champion's.
+        simulated: the greedy model's return in the simulated world, where there is one.
+        champion_simulated: the greedy champion's.
+        deployed: the model's as it will decide: exploring.
         refusals: why the logs cannot support a claim, in words; empty if they can.
     """
 
@@ -179,6 +180,7 @@ class Evaluation:
     loads_message: str = ""
     simulated: Simulated | None = None
     champion_simulated: Simulated | None = None
+    deployed: Simulated | None = None
     refusals: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

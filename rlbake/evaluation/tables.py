@@ -129,6 +129,7 @@ def simulated(evaluation: Evaluation) -> list[Line]:
     """Who, mean return, interval, chance, best, score."""
     played: list[tuple[str, Simulated | None]] = [
         ("agent", evaluation.simulated),
+        ("agent, exploring", evaluation.deployed),
         ("champion", evaluation.champion_simulated),
     ]
     return [

@@ -79,6 +79,7 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
             known = off_policy(period, snapshot, evaluated, champion, primary=primary)
         with run.phase("simulate"):
             played = _simulated(period, evaluated), _simulated(period, champion)
+            deployed = _simulated(period, evaluated, explore=True)
         _logger.info("Trying %s outside of this process (%s).", evaluated.policy_version, asked.loads_in)
         with run.phase("load"):
             loaded, message = loads(evaluated, fresh=asked.loads_in == FRESH)
@@ -96,6 +97,7 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
             loads_message=message,
             simulated=played[0],
             champion_simulated=played[1],
+            deployed=deployed,
             **vars(known),
         )
         store_evaluation(run, evaluation)
@@ -107,8 +109,8 @@ def evaluate(period: Period, model: str | None = None, *, rules: GateConfig | No
         return evaluation
 
 
-def _simulated(period: Period, model: ResolvedModel | None) -> Simulated | None:
-    """Its return, greedy, in the simulated world of the window in which it would decide.
+def _simulated(period: Period, model: ResolvedModel | None, *, explore: bool = False) -> Simulated | None:
+    """Its return, greedy or exploring, in the simulated world of the window in which it would decide.
 
     None if there is no such world, or no model.
     """
@@ -116,7 +118,7 @@ def _simulated(period: Period, model: ResolvedModel | None) -> Simulated | None:
     world = application.world_at(application.cadence.following(period.window))
     if world is None or model is None:
         return None
-    played = simulate(world, policy_of(model), reward=application.reward, episodes=EPISODES, seed=SEED)
+    played = simulate(world, policy_of(model, explore=explore), reward=application.reward, episodes=EPISODES, seed=SEED)
     return Simulated(played.mean, played.low, played.high, played.best, played.random, played.score)
 
 
@@ -146,6 +148,8 @@ def _metrics(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
             (v.SIM_RANDOM, played.random),
             (v.SIM_SCORE, played.score),
         )
+    if evaluation.deployed is not None:
+        yield v.SIM_DEPLOYED, evaluation.deployed.mean
 
 
 def _table(evaluation: Evaluation) -> str:

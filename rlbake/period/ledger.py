@@ -31,6 +31,9 @@ COVERAGE, BREACHES = "ledger/coverage", "ledger/breaches"
 WINDOWS = 60
 """The ledger looks back on so many windows at most."""
 
+MOST_OTHERS = 0.1
+"""With more decisions of others in its episodes, what they earned says little of a version."""
+
 PER_DECISION = "reward per decision"
 
 _logger = logging.getLogger(__name__)
@@ -47,11 +50,12 @@ class Entry:
         promised, promised_low, promised_high: the estimate at promotion, with its 95 % interval.
         earned, earned_low, earned_high: what followed, with its 95 % interval, clustered by environment.
         decisions: it was earned by.
+        others: share of them that somebody else made, in episodes that the version had begun.
         environments: in which they were made.
         covered: promise and earnings differ by no more than chance explains in 95 % of cases: their distance is
             within the root of the sum of squares of the two half intervals that face each other. None
-            where fewer than 2 environments leave it open.
-        breach: the whole interval of the earnings lies below that of the promise.
+            where fewer than 2 environments, or too many decisions of others, leave it open.
+        breach: the whole interval of the earnings lies below that of the promise, and others had little to do with it.
     """
 
     version: str
@@ -64,6 +68,7 @@ class Entry:
     earned_low: float
     earned_high: float
     decisions: int
+    others: float
     environments: int
     covered: bool | None
     breach: bool
@@ -178,6 +183,7 @@ def _entry(promise: Promise, found: Earned) -> Entry:
         else (promise.high - promise.value, earned.value - earned.low)
     )
     covered = abs(earned.value - promise.value) <= math.hypot(*halves)
+    own = found.others <= MOST_OTHERS
     return Entry(
         found.version,
         found.window,
@@ -189,9 +195,10 @@ def _entry(promise: Promise, found: Earned) -> Entry:
         earned.low,
         earned.high,
         found.decisions,
+        found.others,
         earned.units,
-        covered if math.isfinite(earned.se) else None,
-        earned.high < promise.low,
+        covered if math.isfinite(earned.se) and own else None,
+        own and earned.high < promise.low,
     )
 
 

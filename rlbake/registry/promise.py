@@ -42,12 +42,12 @@ class Promise:
 
 
 def promise_of(evaluation: Evaluation | None, primary: str | None) -> Promise | None:
-    """What an evaluation says of its model on the primary estimator; None if it says nothing finite."""
+    """What an evaluation says of its model, as it will decide, on the primary estimator; None if nothing finite."""
     if evaluation is None:
         return None
     estimator = primary or evaluation.primary
     window = evaluation.windows[-1] if evaluation.windows else ""
-    world, figure = evaluation.simulated, evaluation.estimates.get(AGENT, {}).get(estimator)
+    world, figure = evaluation.deployed or evaluation.simulated, evaluation.estimates.get(AGENT, {}).get(estimator)
     if estimator == SIMULATED and world is not None:
         promise = Promise(estimator, world.mean, world.low, world.high, SIMULATED_UNIT, 1.0, window)
     elif figure is not None:

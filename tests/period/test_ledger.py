@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,7 @@ def test_one_environment_tells_nothing(period: Period, champion: Callable[..., s
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_returns_per_episode_are_of_episodes_that_one_version_decided(
-    period: Period, champion: Callable[..., str]
-) -> None:
+def test_returns_per_episode_are_of_episodes_that_a_version_began(period: Period, champion: Callable[..., str]) -> None:
     champion(EPISODE)
     ends = {"end": v.TERMINATED}
     write(period, [
@@ -136,10 +135,41 @@ def test_returns_per_episode_are_of_episodes_that_one_version_decided(
         decided("cyd", 3, 9.0, "random"), decided("cyd", 4, 9.0, hour=1, **ends),  # began under another
         decided("dan", 4, 9.0, hour=1, **ends),  # began before
         decided("eve", 4, 9.0),  # goes on
+        decided("fay", 3, 1.0), decided("fay", 4, 2.0, "fallback", hour=1, **ends),
     ])  # fmt: skip
     (entry,) = ledger(period).entries
-    assert (entry.window, entry.decisions, entry.environments) == ("2026-01-04", 4, 2)
-    assert entry.earned == pytest.approx((1 + 0.5 * 1 + 0.25 * 4 + 2.5) / 2)
+    assert (entry.window, entry.decisions, entry.environments) == ("2026-01-04", 6, 3)
+    assert entry.earned == pytest.approx(((1 + 0.5 * 1 + 0.25 * 4) + 2.5 + (1 + 0.5 * 2)) / 3)
+    assert entry.others == pytest.approx(1 / 6)
+
+
+def seasons(lengths: Iterable[int], fallback: Iterable[int]) -> list[Row]:
+    """Episodes that earn 1 a decision, with the number of the decision that a fallback made; -1: none."""
+    rows = []
+    for number, (length, fell) in enumerate(zip(lengths, fallback, strict=True)):
+        for hour in range(length):
+            end = v.TERMINATED if hour == length - 1 else v.NOT_ENDED
+            rows.append(decided(f"p{number}", 2, 1.0, "fallback" if hour == fell else FIRST, hour=hour, end=end))
+    return rows
+
+
+def test_a_fallback_now_and_then_makes_no_breach_of_long_episodes(period: Period, champion: Callable[..., str]) -> None:
+    champion(replace(EPISODE, value=11.0, low=10.0, high=12.0, gamma=1.0))
+    lengths = [1, 21] * 50
+    write(period, seasons(lengths, [7 if length > 1 else -1 for length in lengths]))  # in every long one
+    (entry,) = ledger(period).entries
+    assert entry.earned == pytest.approx(11.0)
+    assert entry.others == pytest.approx(1 / 22)
+    assert (entry.covered, entry.breach) == (True, False)
+
+
+def test_what_others_decided_breaks_no_promise(period: Period, champion: Callable[..., str]) -> None:
+    champion(replace(EPISODE, value=11.0, low=10.0, high=12.0, gamma=1.0))
+    write(period, seasons([2, 3] * 50, [1] * 100))
+    (entry,) = ledger(period).entries
+    assert entry.earned_high < 10.0
+    assert entry.others == pytest.approx(2 / 5)
+    assert (entry.covered, entry.breach) == (None, False)
 
 
 def test_the_coverage_grows_window_by_window(period: Period, champion: Callable[..., str]) -> None:
