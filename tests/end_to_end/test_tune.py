@@ -67,7 +67,13 @@ def start(folder: Path, evals: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "entry_points.tune", *ARGUMENTS, "--max_evals", str(evals)],
         cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=interruptible,
     )  # fmt: skip
+
+
+def interruptible() -> None:
+    """Whoever started the tests in the background has made all their processes deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
