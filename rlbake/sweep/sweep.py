@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 from rlbake.errors import RlbakeError
 from rlbake.sweep.hopeless import MedianRule, always
@@ -73,6 +77,8 @@ class Sweep:
         began = time.monotonic()
 
         def learn(trial: Trial) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt  # which a library may have made a failure of the trial
             self.trials.append(trial)
             rule.learn(trial)
             self.on_trial(trial)
@@ -84,10 +90,31 @@ class Sweep:
                 return f"the last {self.patience} trials were no better"
             return None
 
-        try:
-            return search.run(Attempt(objective, rule if self.prune else always), self.trials[:], learn, stop)
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        with _interrupts() as interrupted:
+            try:
+                return search.run(Attempt(objective, rule if self.prune else always), self.trials[:], learn, stop)
+            except KeyboardInterrupt:
+                return INTERRUPTED
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, which raises KeyboardInterrupt as ever."""
+    interrupted, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()  # nowhere else can be listened
+    if not here or not callable(before):  # or whoever started this process wants it to be deaf
+        yield interrupted
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _since_the_best(trials: Sequence[Trial]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -101,6 +102,21 @@ def test_an_interrupt_keeps_what_there_is():
     sweep = Sweep()
     assert sweep.run(Hyperopt(SPACE, "tpe", 30, 0), interrupted) == INTERRUPTED
     assert len(sweep.trials) == 3
+
+
+def test_an_interrupt_that_a_library_swallows_is_one():
+    def swallowing(point: Point, go_on: GoOn) -> Outcome:
+        if len(sweep.trials) == 3:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raise SystemError("returned a result with an exception set") from error
+        return bowl(point, go_on)
+
+    sweep, before = Sweep(), signal.getsignal(signal.SIGINT)
+    assert sweep.run(Hyperopt(SPACE, "tpe", 30, 0), swallowing) == INTERRUPTED
+    assert len(sweep.trials) == 3
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_algorithms():
