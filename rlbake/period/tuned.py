@@ -190,15 +190,18 @@ def _importances(run: StageRun, trials: Sequence[Trial], space: Space, seed: int
     return found
 
 
-def _held_out(run: StageRun, objective: Scenarios, best: Point, seeds: int) -> Difference:
-    """The best and the default configuration, on populations of other sizes and seeds than any trial's."""
-    rows = []
-    for number in range(seeds):
-        for size in _SIZES:
-            variant = replace(objective, seeds=(_UNSEEN + number,), rows=max(1, int(objective.rows * size)))
-            scores = {name: variant(point, always).score for name, point in (("best", best), ("default", {}))}
-            rows.append({"seed": _UNSEEN + number, "rows": variant.rows, **scores})
-    table = pd.DataFrame(rows)
+def _held_out(run: StageRun, objective: Scenarios, best: Point, seeds: int) -> Difference | None:
+    """The best and the default configuration, on populations of other sizes and seeds than any trial's.
+
+    None if one of them cannot be trained there: what the sweep has found is not lost for that.
+    """
+    try:
+        table = pd.DataFrame(
+            _compared(objective, best, _UNSEEN + number, size) for number in range(seeds) for size in _SIZES
+        )
+    except RlbakeError as error:
+        _logger.warning("The best configuration was not compared with the defaults: %s", error)
+        return None
     run.log_text(_csv(table), COMPARISON)
     apart = (table["best"] - table["default"]).to_numpy()
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(apart) - 1) * apart.std(ddof=1) / np.sqrt(len(apart)))
@@ -214,6 +217,12 @@ def _held_out(run: StageRun, objective: Scenarios, best: Point, seeds: int) -> D
         seeds, found.best, found.default, found.value, found.low, found.high, verdict,
     )  # fmt: skip
     return found
+
+
+def _compared(objective: Scenarios, best: Point, seed: int, size: float) -> dict[str, float]:
+    variant = replace(objective, seeds=(seed,), rows=max(1, int(objective.rows * size)))
+    scores = {name: variant(point, always).score for name, point in (("best", best), ("default", {}))}
+    return {"seed": seed, "rows": variant.rows, **scores}
 
 
 def _reality(run: StageRun, trials: Sequence[Trial], logs: Logs) -> float | None:

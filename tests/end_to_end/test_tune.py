@@ -209,6 +209,17 @@ def test_what_a_sweep_finds_is_what_a_training_takes(enter: Enter, tmp_path: Pat
     assert (config["batch_size"], config["steps"]) == (64, 20)
 
 
+def test_what_cannot_be_compared_does_not_lose_the_sweep(enter: Enter, tmp_path: Path) -> None:
+    """Half of so small a population makes fewer rows than one batch."""
+    shutil.copy(WORLD, tmp_path / "worlds.py")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    named = {name.removeprefix("--"): value for name, value in zip(ARGUMENTS[::2], ARGUMENTS[1::2], strict=True)}
+    outcome = enter("tune", **named | {"max_evals": 1, "rows": 130, "held_out": 1})
+    assert outcome.exit_code == 0, outcome.printed
+    assert "was not compared with the defaults" in outcome.printed
+    assert yaml.safe_load(artifact(outcome.run, "best.yaml"))["steps"] == 100
+
+
 @pytest.mark.slow
 def test_logs_are_asked_where_there_are_some(enter: Enter, tmp_path: Path) -> None:
     (tmp_path / "drift.py").write_text(
