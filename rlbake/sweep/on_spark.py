@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def ship(spark: SparkSession) -> None:
     archive = shutil.make_archive(f"{folder}/rlbake", "zip", package.parent, package.name)
     spark.sparkContext.addPyFile(archive)
     logging.getLogger("hyperopt-spark").setLevel(logging.ERROR)  # what it says, the sweep says too
+    warnings.filterwarnings("ignore", message="Spark session is not provided")  # to hyperopt's threads, by itself
 
 
 def shipped(spark: SparkSession, target: str) -> str:

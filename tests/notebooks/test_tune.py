@@ -15,7 +15,7 @@ NOTEBOOK = Path(__file__).parent.parent.parent / "notebooks/tune.py"
 def test_tune(tracking_uri: str, spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     mpl.use("Agg")
     few = {"SCENARIOS": "level_difficulty", "PARALLELISM": "2", "TRIALS": "3", "SET": "steps=50", "CYCLES": "2"}
-    for name, value in {**few, "ROWS": "1000", "HELD_OUT": "1"}.items():
+    for name, value in {**few, "ROWS": "2000", "HELD_OUT": "1"}.items():
         monkeypatch.setenv(f"RLBAKE_{name}", value)
     told = runpy.run_path(str(NOTEBOOK))
     assert NOTEBOOK.read_text().startswith("# Databricks notebook source\n")
