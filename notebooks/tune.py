@@ -86,8 +86,8 @@ pd.DataFrame(vars(one) for one in tuned.importance)
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC `mlflow run . -e train -P config=runs:/<run id>/best.yaml` trains with the best configuration. The log above says
-# MAGIC whether it is better than the defaults on populations that no trial has seen.
+# MAGIC `mlflow run . -e train -P config=runs:/<run id>/best.yaml` trains with the best configuration. The log above
+# MAGIC says whether it is better than the defaults on populations that no trial has seen.
 
 # COMMAND ----------
 
