@@ -33,7 +33,7 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A double DQN after a few steps of training; its epsilon is the default, 0.1."""
     from rlbake.dataset.transitions import Transitions
     from rlbake.policies.export import export_policy
-    from rlbake.training.config import read_config
+    from rlbake.training.config import nested_config, resolve
     from rlbake.training.fit import fit
 
     rng, rows = np.random.default_rng(0), 256
@@ -60,7 +60,8 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         next_observation=seen,
         next_action_mask=None,
     )
-    config = read_config(gamma=0.9, set_="steps=300,batch_size=64,agent.layers=[16],agent.learning_rate=1e-2")
+    set_ = "steps=300,batch_size=64,agent.layers=[16],agent.learning_rate=1e-2"
+    config = resolve(nested_config(set_=set_), gamma=0.9)
     fitted = fit(played, played, observation=OBSERVATION, action=ACTION, config=config, seed=0)
     return export_policy(fitted, tmp_path_factory.mktemp("policy"))
 
