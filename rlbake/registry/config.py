@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from rlbake.errors import ConfigError, nearest
+from rlbake.yaml_files import read_mapping
 
 SIMULATED = "simulated"
 """As `primary`: the return in the simulated world decides."""
@@ -100,7 +101,7 @@ def read_gate(
     shipped = yaml.safe_load(files(__package__).joinpath("gate.yaml").read_text(encoding="utf-8"))
     layers = [("the application's gate", dict(overrides or {}))]
     if file:
-        layers.append((f"gate {file}", _from_file(Path(file))))
+        layers.append((f"gate {file}", read_mapping(file, "gate")))
     if margin is not None:
         layers.append(("parameter", {"margin": margin}))
     merged = dict(shipped)
@@ -109,20 +110,6 @@ def read_gate(
         merged = _merge(merged, layer)
         config = _typed(where, merged)
     return config
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(f"gate: there is no file {path}.")
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"gate {path} is not YAML: {' '.join(str(error).split())}") from error
-    if read is None:
-        return {}
-    if not isinstance(read, dict):
-        raise ConfigError(f"gate {path}: expected names and values, got {type(read).__name__}.")
-    return read
 
 
 def _refuse_unknown(where: str, layer: Mapping[str, Any]) -> None:

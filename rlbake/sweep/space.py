@@ -23,6 +23,7 @@ import yaml
 from rlbake.errors import ConfigError, nearest
 from rlbake.sweep.objective import Point
 from rlbake.training.config import merge
+from rlbake.yaml_files import read_mapping
 
 UNIFORM, LOGUNIFORM, INTEGER, LOG_INTEGER, CHOICE = "uniform", "loguniform", "integer", "log_integer", "choice"
 PRIORS = (UNIFORM, LOGUNIFORM, INTEGER, LOG_INTEGER, CHOICE)
@@ -81,15 +82,9 @@ def read_space(file: str | Path) -> Space:
     Raises:
         ConfigError: there is no such file, it is not YAML, or a parameter is not said as it should be.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise ConfigError(f"space: there is no file {path}.")
-    try:
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"space {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(known, dict) or not known:
-        raise ConfigError(f"space {path}: expected hyperparameters and their priors.")
+    known = read_mapping(file, "space")
+    if not known:
+        raise ConfigError(f"space {file}: expected hyperparameters and their priors.")
     return _space(known)
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mlflow
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from rlbake import vocabulary as v
-from rlbake.errors import StorageError
 from rlbake.sweep.objective import DONE, FAILED, Trial, read_trial
 from rlbake.tracking.params import flatten, shortened
-from rlbake.tracking.runs import StageRun, experiment_of_next_run
-from rlbake.tracking.trainer import Claim, is_alive
+from rlbake.tracking.runs import StageRun
+from rlbake.tracking.taking_over import taken_over
+from rlbake.tracking.trainer import Claim
 
 TRIAL_FILE = "trial.json"
 STATUS = "status"
@@ -99,32 +98,14 @@ def take_over_sweep(digest: str | None) -> Iterator[UnfinishedSweep | None]:
     Raises:
         StorageError: the tracking store does not answer.
     """
-    with ExitStack() as claims:
-        try:
-            cut = _claimed(digest, claims) if digest else None
-        except MlflowException as error:
-            raise StorageError(f"unfinished sweeps cannot be looked for: {error}") from error
+
+    def resume(run: Run, claim: Claim) -> UnfinishedSweep:
+        trials = tuple(_ended(run))
+        _logger.info("Resuming the sweep of run %s after %d trials.", run.info.run_id, len(trials))
+        return UnfinishedSweep(run.info.run_id, trials, claim)
+
+    with taken_over(f"tags.`{v.TAG_TUNING}` = '{digest}'" if digest else None, "sweep", resume) as cut:
         yield cut
-
-
-def _claimed(digest: str, claims: ExitStack) -> UnfinishedSweep | None:
-    client = MlflowClient()
-    where = f"tags.`{v.TAG_TUNING}` = '{digest}'"
-    for run in client.search_runs([experiment_of_next_run()], where, order_by=["attributes.start_time DESC"]):
-        run_id = run.info.run_id
-        if run.info.status == _FINISHED:
-            continue
-        if is_alive(run):
-            _logger.info("Run %s makes the same sweep at this moment; it is left alone.", run_id)
-            continue
-        with ExitStack() as attempt:
-            claim = attempt.enter_context(Claim(run_id))
-            if claim.holds():
-                claims.push(attempt.pop_all())
-                trials = tuple(_ended(run))
-                _logger.info("Resuming the sweep of run %s after %d trials.", run_id, len(trials))
-                return UnfinishedSweep(run_id, trials, claim)
-    return None
 
 
 def _ended(run: Run) -> list[Trial]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mlflow.entities import RunStatus
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+from mlflow.entities import Run
 
 from rlbake import vocabulary as v
-from rlbake.errors import StorageError
 from rlbake.tracking import checkpoints
-from rlbake.tracking.runs import experiment_of_next_run
-from rlbake.tracking.trainer import Claim, is_alive
+from rlbake.tracking.taking_over import taken_over
+from rlbake.tracking.trainer import Claim
 from rlbake.training.checkpoint import Checkpoint
-
-_FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 
 _logger = logging.getLogger(__name__)
 
@@ -53,29 +48,14 @@ def take_over(digest: str | None) -> Iterator[Unfinished | None]:
     Raises:
         StorageError: the tracking store does not answer.
     """
-    with ExitStack() as claims:
-        try:
-            cut = _claimed(digest, claims) if digest else None
-        except MlflowException as error:
-            raise StorageError(f"unfinished trainings cannot be looked for: {error}") from error
+    where = f"tags.`{v.TAG_TRAINING}` = '{digest}' AND tags.`{v.TAG_CHECKPOINT}` != ''" if digest else None
+
+    def resume(run: Run, claim: Claim) -> Unfinished | None:
+        checkpoint = checkpoints.load(run)
+        if checkpoint is None or digest is None:
+            return None
+        _logger.info("Resuming run %s from step %s.", run.info.run_id, f"{checkpoint.steps:,}")
+        return Unfinished(run.info.run_id, digest, checkpoint, claim)
+
+    with taken_over(where, "training", resume) as cut:
         yield cut
-
-
-def _claimed(digest: str, claims: ExitStack) -> Unfinished | None:
-    client = MlflowClient()
-    where = f"tags.`{v.TAG_TRAINING}` = '{digest}'"
-    for run in client.search_runs([experiment_of_next_run()], where, order_by=["attributes.start_time DESC"]):
-        run_id = run.info.run_id
-        if v.TAG_CHECKPOINT not in run.data.tags or run.info.status == _FINISHED:
-            continue
-        if is_alive(run):
-            _logger.info("Run %s trains the same at this moment; it is left alone.", run_id)
-            continue
-        with ExitStack() as attempt:
-            claim = attempt.enter_context(Claim(run_id))
-            checkpoint = checkpoints.load(client.get_run(run_id)) if claim.holds() else None
-            if checkpoint is not None:
-                claims.push(attempt.pop_all())
-                _logger.info("Resuming run %s from step %s.", run_id, f"{checkpoint.steps:,}")
-                return Unfinished(run_id, digest, checkpoint, claim)
-    return None

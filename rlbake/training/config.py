@@ -14,7 +14,6 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, ByteSize, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
@@ -25,6 +24,7 @@ from rlbake.cadence import duration
 from rlbake.errors import ConfigError, SpecError, nearest
 from rlbake.learners.learner import AgentConfig
 from rlbake.learners.q_learning import QLearningConfig, ValueConfig
+from rlbake.yaml_files import read_mapping
 
 _DEFAULT_AGENT = double_dqn.Config.name
 
@@ -95,7 +95,7 @@ def nested_config(
     Raises:
         ConfigError: the file does not exist or is not YAML, or an item is not `name=value`.
     """
-    nested = _from_file(file) if file else {}
+    nested = read_mapping(file, "config") if file else {}
     if agent:
         nested = merge(nested, {"agent": {"name": agent}})
     return merge(nested, parse_set(set_ or ""))
@@ -184,21 +184,6 @@ def _plain(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _from_file(file: str | Path) -> dict[str, Any]:
-    path = Path(file)
-    if not path.is_file():
-        raise ConfigError(f"config: there is no file {path}.")
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
-    if read is None:
-        return {}
-    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
-        raise ConfigError(f"config {path}: expected names and values, got {type(read).__name__}.")
-    return read
 
 
 def _refuse_unknown(kind: type, given: Mapping[str, Any], prefix: str) -> None:

@@ -184,7 +184,7 @@ def test_a_process_of_this_machine_is_looked_for(client: MlflowClient, caplog: p
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     signed_by(client, run_id, psutil.Process(process.pid))
     assert taken() is None
-    assert f"Run {run_id} trains the same at this moment" in caplog.text
+    assert f"Run {run_id} is the same training, going on at this moment" in caplog.text
     process.kill()
     process.wait()
     assert taken() == run_id
