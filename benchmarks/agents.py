@@ -7,7 +7,7 @@ For every seed a scenario is simulated anew: its first `warm_up` windows (of mes
 say nothing about weekends), decided at random, through the real path (Spark, Delta). Every agent learns from
 the same trajectories and then plays the scenario's world greedily; 0 is chance, 1 the best there is. An agent
 that learns on-policy learns from the first window, plays the next one itself, goes on from there, and so on for
-PERIODS windows. Nothing looks at the world before the end.
+PERIODS windows: it is rehearsed in memory, as `tune` rehearses. Nothing looks at the world before the end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from rlbake import vocabulary as v
 
 if TYPE_CHECKING:
     from rlbake.period.period import Period
-    from rlbake.training.fitted import FittedAgent, WarmStart
+    from rlbake.training.fitted import FittedAgent
 
 EPISODES = 20_000  # a score is then known to within 0.01
-PERIODS = 10  # of an agent that learns on-policy
+PERIODS, DECISIONS = 10, 50_000  # windows, and decisions in each, of an agent that learns on-policy
 WINDOWS = {"message_timing": 9}  # where the first ones hold too little; else the scenario's own warm_up
 
 
@@ -54,6 +54,23 @@ def suitable(scenario: str) -> list[str]:
 def records(scenario: str, agents: list[str], seed: int, folder: str) -> Iterator[dict[str, Any]]:
     """What every agent reaches, one record each."""
     from rlbake.agents import AGENTS
+
+    on_policy = [agent for agent in agents if AGENTS[agent].FACTS.on_policy]
+    period = random_logs(scenario, seed, folder) if len(on_policy) < len(agents) else None
+    for agent in agents:
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as policy:
+            if period is None or agent in on_policy:
+                score = rehearsed(scenario, agent, seed)
+            else:
+                score = scored(period, trained(period, agent), policy)
+        yield {
+            "scenario": scenario, "agent": agent, "seed": seed, "score": score, "seconds": time.perf_counter() - began,
+        }  # fmt: skip
+
+
+def random_logs(scenario: str, seed: int, folder: str) -> Period:
+    """A scenario's first windows, decided at random and built."""
     from rlbake.period.build import build_trajectories
     from rlbake.period.period import open_period
     from rlbake.period.simulate import simulate
@@ -66,19 +83,10 @@ def records(scenario: str, agents: list[str], seed: int, folder: str) -> Iterato
     period = open_period(target, tables, warmed_up.ds, seed)
     simulate(period, windows, 0, v.RANDOM_POLICY)
     build_trajectories(period, start=application.cadence.first.ds)
-    for agent in agents:
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as policy:
-            if AGENTS[agent].FACTS.on_policy:
-                score = on_policy(period, agent, f"{tables}-{agent}", policy)
-            else:
-                score = scored(period, trained(period, agent), policy)
-        yield {
-            "scenario": scenario, "agent": agent, "seed": seed, "score": score, "seconds": time.perf_counter() - began,
-        }  # fmt: skip
+    return period
 
 
-def trained(period: Period, agent: str, warm_start: WarmStart | None = None) -> FittedAgent:
+def trained(period: Period, agent: str) -> FittedAgent:
     """The agent at its defaults, on the training window that ends with the period's."""
     from rlbake.dataset.reading import read
     from rlbake.period.dataset import pinned
@@ -95,7 +103,6 @@ def trained(period: Period, agent: str, warm_start: WarmStart | None = None) -> 
             action=period.application.action,
             config=config,
             seed=period.seed,
-            warm_start=warm_start,
         )
 
 
@@ -111,26 +118,21 @@ def scored(period: Period, fitted: FittedAgent, folder: str) -> float:
     return simulate(world, policy, reward=application.reward, episodes=EPISODES, seed=1_000_000 + period.seed).score
 
 
-def on_policy(period: Period, agent: str, tables: str, folder: str) -> float:
+def rehearsed(scenario: str, agent: str, seed: int) -> float:
     """Every window is decided by what the one before has made of the agent, and nothing else is learned from."""
-    from rlbake.period.build import build_trajectories
-    from rlbake.period.period import open_period
-    from rlbake.policies.behaviour import RandomPolicy
-    from rlbake.policies.export import export_policy
-    from rlbake.policies.saved import SavedPolicy
-    from rlbake.training.fitted import read_warm_start
+    from rlbake.scenarios import SHIPPED
+    from rlbake.sweep.hopeless import always
+    from rlbake.sweep.scenarios import Scenarios
 
-    cadence, window = period.application.cadence, period.application.cadence.first
-    policy, warm_start = RandomPolicy(period.application.action), None
-    for number in range(PERIODS):
-        of_window = open_period(period.target, f"{tables}/{number}", window.ds, period.seed)
-        of_window.application.simulate(window, policy, of_window.application.units, period.seed)
-        build_trajectories(of_window, start=window.ds)
-        fitted = trained(of_window, agent, warm_start)
-        export_policy(fitted, folder)
-        policy, warm_start = SavedPolicy(folder, str(number), explore=True), read_warm_start(folder)
-        window = cadence.following(window)
-    return scored(of_window, fitted, folder)
+    lives = Scenarios(
+        (SHIPPED[scenario],),
+        {"agent": {"name": agent}},
+        cycles=PERIODS,
+        rows=DECISIONS,
+        seeds=(seed,),
+        episodes=EPISODES,
+    )
+    return lives({}, always).level
 
 
 def table(records: list[dict[str, Any]]) -> str:
