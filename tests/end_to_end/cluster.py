@@ -20,13 +20,15 @@ import pyspark
 from rlbake.warehouse.java import java_home
 
 SPARK = Path(pyspark.__file__).parent
+SHORT_LIVED = os.environ["SPARK_SUBMIT_OPTS"]
+"""Options of JVMs that are soon gone, as tests/conftest.py has them for all others."""
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"waited {seconds} s until {what}"
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Cluster:
             "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_LOCAL_DIRS": str(folder / "scratch"),
             "SPARK_DAEMON_MEMORY": "512m",
+            "SPARK_DAEMON_JAVA_OPTS": SHORT_LIVED,
             "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",
         }
         _, log = self._start("master.Master", "--port", "0")

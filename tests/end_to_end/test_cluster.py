@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from rlbake.period import open_period
 from rlbake.period.build import build_trajectories
 from rlbake.warehouse.table import Table
-from tests.end_to_end.cluster import Cluster, kill, wait_until
+from tests.end_to_end.cluster import SHORT_LIVED, Cluster, kill, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 APPLICATION = f"{ROOT}/tests/period/late_logs.py:LateLogs"
@@ -30,7 +30,7 @@ import sys
 from pyspark.sql import SparkSession
 from entry_points.build_trajectories import command
 from entry_points.terminal import run
-settings = dict(setting.split("=") for setting in sys.argv.pop(2).split(","))
+settings = dict(setting.split("=", 1) for setting in sys.argv.pop(2).split(","))
 spark = SparkSession.builder.master(sys.argv.pop(1)).config(map=settings).getOrCreate()
 before = spark.sql("set").collect()
 run(command)
@@ -42,6 +42,7 @@ SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.executor.memory": "1g",
+    "spark.executor.extraJavaOptions": SHORT_LIVED,
     "spark.shuffle.io.retryWait": "1s",
     "spark.sql.adaptive.coalescePartitions.enabled": "false",
     "spark.sql.session.timeZone": "America/New_York",

@@ -24,19 +24,22 @@ from rlbake import vocabulary as v
 from rlbake.registry.versions import policy_dir, resolve
 from rlbake.training.fitted import read_warm_start
 from rlbake.warehouse.table import Table
+from tests.end_to_end.conftest import Enter
 from tests.period.test_build import APPLICATION, Logs, Row, step
 
 ROOT = Path(__file__).parent.parent.parent
 TABLES = ("timesteps", "open", "trajectories")
 NAME = "main.rl.message_timing"
 FEW = """
-import rlbake.period.checkpoints
 from rlbake.scenarios.message_timing import MessageTiming
-
-rlbake.period.checkpoints.EVERY_S = 0.0
 
 class Few(MessageTiming):
     units = 2000
+"""
+OFTEN = """
+import rlbake.period.checkpoints
+
+rlbake.period.checkpoints.EVERY_S = 0.0
 """
 
 
@@ -116,32 +119,32 @@ def rows(folder: Path, table: str) -> dict[str, object]:
     return {"contents": delta.contents(), "rows": stored.num_rows, "digest": delta.digest()}
 
 
-@pytest.fixture
-def folder(tmp_path: Path, migrated_store: Path) -> Path:
-    for name in ("disturbed", "undisturbed"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "few.py").write_text(FEW)
-        (tmp_path / name / "mlflow.db").write_bytes(migrated_store.read_bytes())
-    return tmp_path
-
-
 @pytest.mark.slow
-def test_a_build_and_a_training_killed_halfway(folder: Path, tracking_uri: str):
-    disturbed, undisturbed = folder / "disturbed", folder / "undisturbed"
-    build = ("build_trajectories", "--date", "2026-01-02", "--start", "2026-01-01")
-    train = ("train", "--set", "steps=3000,batch_size=64,overfit=20", "--tensorboard", "events")  # ends early
-    finish(start(build[0], undisturbed, *build[1:]))
-    finish(start(train[0], undisturbed, *train[1:]))
+def test_a_build_and_a_training_killed_halfway(enter: Enter, migrated_store: Path, tmp_path: Path):
+    disturbed, undisturbed = tmp_path / "disturbed", tmp_path
+    disturbed.mkdir()
+    (disturbed / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    (disturbed / "few.py").write_text(FEW + OFTEN)
+    (undisturbed / "few.py").write_text(FEW)
+    build = {"date": "2026-01-02", "start": "2026-01-01"}
+    train = {"set": "steps=3000,batch_size=64,overfit=20", "tensorboard": "events"}  # ends early
+    for entry_point, parameters in (("build_trajectories", build), ("train", train)):
+        done = enter(entry_point, application="few.py:Few", **parameters)
+        assert done.exit_code == 0, done.printed
 
-    for moment in ("timesteps/ds=2026-01-01", "timesteps/_delta_log", "open/_delta_log"):
-        kill_once_there(start(build[0], disturbed, *build[1:]), disturbed / "tables/message_timing" / moment)
-    finish(start(build[0], disturbed, *build[1:]))
+    def started(entry_point: str, parameters: dict[str, str]) -> subprocess.Popen[str]:
+        arguments = [text for name, value in parameters.items() for text in (f"--{name}", value)]
+        return start(entry_point, disturbed, *arguments)
+
+    for moment in ("timesteps/_delta_log", "open/_delta_log"):
+        kill_once_there(started("build_trajectories", build), disturbed / "tables/message_timing" / moment)
+    finish(started("build_trajectories", build))
     for table in TABLES:
         assert rows(disturbed, table) == rows(undisturbed, table), table
 
-    kill_once_kept(start(train[0], disturbed, *train[1:]), disturbed, steps=200)
-    resumed = kill_once_kept(start(train[0], disturbed, *train[1:]), disturbed, steps=900)
-    finished = finish(start(train[0], disturbed, *train[1:]))
+    kill_once_kept(started("train", train), disturbed, steps=200)
+    resumed = kill_once_kept(started("train", train), disturbed, steps=900)
+    finished = finish(started("train", train))
     for table in TABLES:
         assert rows(disturbed, table) == rows(undisturbed, table), table
     (run,), (other,) = trainings(disturbed), trainings(undisturbed)

@@ -8,10 +8,12 @@ from pathlib import Path
 import mlflow
 import pyarrow.compute as pc
 import pytest
+from click.testing import CliRunner
 from deltalake import DeltaTable
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from rlbake.tracking.__main__ import main as tracking
 from tests.end_to_end.conftest import Enter
 
 FEW_PLAYERS = """
@@ -74,6 +76,10 @@ def test_a_period_from_no_logs_to_scores_and_then_the_next(enter: Enter, few_pla
         ("score", "FINISHED"),
     ]
     assert aliases() == {"champion": "1"}
+    lineage = CliRunner().invoke(tracking, [f"models:/{NAME}@champion"])
+    assert lineage.exit_code == 0, lineage.output
+    for table in ("logs/observations", "logs/decisions", "logs/outcomes", "trajectories"):
+        assert str(tmp_path / "tables/message_timing" / table) in lineage.output
 
     last = first.run.data.tags["rlbake.window"]
     day = date.fromisoformat(last) + timedelta(days=1)
@@ -93,7 +99,7 @@ def test_a_period_from_no_logs_to_scores_and_then_the_next(enter: Enter, few_pla
     assert set(newest["policy_version"].to_pylist()) == {f"{NAME}/{now['champion']}"}
 
 
-def test_every_step_builds_what_it_does_not_find_and_says_so(enter: Enter, few_players: str):
+def test_scores_from_nothing_and_then_a_challenger_that_is_worse(enter: Enter, few_players: str):
     outcome = enter("score", application=few_players)
     assert outcome.exit_code == 0, outcome.printed
     for said in ("Promoting first", "Training first", "Building first", "Simulating first"):
@@ -101,9 +107,6 @@ def test_every_step_builds_what_it_does_not_find_and_says_so(enter: Enter, few_p
     stages = [stage for stage, _ in runs_below(outcome.run.info.run_id)]
     assert stages == ["promote", "evaluate", "train", "build_trajectories", "simulate"]
 
-
-def test_a_challenger_that_is_worse_is_refused_and_nothing_else_moves(enter: Enter, few_players: str):
-    assert enter("main", application=few_players, set="steps=3000,batch_size=64").exit_code == 0
     assert enter("train", application=few_players, set="steps=1,batch_size=64", seed=1).exit_code == 0
     refused = enter("promote", application=few_players)
     assert refused.exit_code == 1
@@ -179,16 +182,3 @@ def test_a_build_repeated_makes_no_new_version(enter: Enter, few_players: str, t
     again = enter("build_trajectories", application=few_players, start="2026-01-01")
     assert "no new version" in again.printed
     assert DeltaTable(table).version() == version == 1
-
-
-def test_the_champion_leads_back_to_its_logs(enter: Enter, few_players: str, tmp_path: Path):
-    from click.testing import CliRunner
-
-    from rlbake.tracking.__main__ import main
-
-    assert enter("main", application=few_players, set=QUICK).exit_code == 0
-    printed = CliRunner().invoke(main, [f"models:/{NAME}@champion"])
-    assert printed.exit_code == 0, printed.output
-    for log in ("observations", "decisions", "outcomes"):
-        assert str(tmp_path / "tables/message_timing/logs" / log) in printed.output
-    assert str(tmp_path / "tables/message_timing/trajectories") in printed.output

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 
 from rlbake import vocabulary as v
 from rlbake.sweep.objective import DONE, FAILED, STOPPED
-from tests.end_to_end.cluster import Cluster, kill, wait_until
+from tests.end_to_end.cluster import SHORT_LIVED, Cluster, kill, wait_until
 from tests.end_to_end.conftest import Enter
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,7 +38,7 @@ import sys
 from pyspark.sql import SparkSession
 from entry_points.terminal import run
 from entry_points.tune import command
-settings = dict(setting.split("=") for setting in sys.argv.pop(2).split(","))
+settings = dict(setting.split("=", 1) for setting in sys.argv.pop(2).split(","))
 SparkSession.builder.master(sys.argv.pop(1)).config(map=settings).getOrCreate()
 run(command)
 """
@@ -46,6 +46,7 @@ SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.executor.memory": "512m",
+    "spark.executor.extraJavaOptions": SHORT_LIVED,
     "spark.ui.enabled": "false",
 }
 
