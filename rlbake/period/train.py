@@ -22,6 +22,7 @@ from rlbake.period.dataset import dataset, pinned
 from rlbake.period.decisions import decided
 from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
 from rlbake.period.importance import log_importance
+from rlbake.period.narrow_logs import warn_of_narrow_logs
 from rlbake.period.period import Period
 from rlbake.period.progress import Progress
 from rlbake.period.warm_start import Parent, parent_of
@@ -106,6 +107,7 @@ def train(
             )
             profiles = known_profiles(period, snapshot) or profiles_of(training, application.observation)
             run.metrics(drift_metrics(period, profiles), dataset=learned)
+        warn_of_narrow_logs(config, profiles)
         checkpoints.of(_digest(period, config, parent, snapshot))
         _logger.info(
             "Training %s on %s transitions (%s held out) of version %d, digest %s.",
