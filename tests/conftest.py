@@ -28,8 +28,14 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def model_environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where fresh environments of models are kept: building one takes a minute, and all tests pin the same."""
-    return tmp_path_factory.mktemp("environments")
+    """Where fresh environments of models are kept: building one takes a minute, and all tests pin the same.
+
+    The processes of one run of the tests share it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "environments"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,15 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
+import rlbake.training
 from rlbake import vocabulary as v
 from rlbake.agents import AGENTS
 from rlbake.application import Application
@@ -60,6 +61,7 @@ def tune(tuning: Tuning) -> Tuned:
             "tune", application=",".join(a.name for a in applications), resume=cut.run_id if cut else None
         ) as run,
         nullcontext(cut.claim) if cut else Claim(run.run_id) as claim,
+        _trainings_say_nothing(),
     ):
         objective = tuning.objective.ensured() if isinstance(tuning.objective, LogsOf) else tuning.objective
         logs = tuning.logs.ensured() if tuning.logs else None
@@ -144,6 +146,18 @@ def _told(run: StageRun, claim: Claim, max_evals: int, best: Trial | None) -> Ca
         )  # fmt: skip
 
     return told
+
+
+@contextmanager
+def _trainings_say_nothing() -> Iterator[None]:
+    """What each of hundreds of trainings remarks is of no trial in particular; warnings are let through."""
+    remarks = logging.getLogger(rlbake.training.__name__)
+    before = remarks.level
+    remarks.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        remarks.setLevel(before)
 
 
 def _score(trial: Trial | None) -> str:

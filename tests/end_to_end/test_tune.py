@@ -184,6 +184,7 @@ def test_what_a_sweep_finds_is_what_a_training_takes(enter: Enter, tmp_path: Pat
     named = {name.removeprefix("--"): value for name, value in zip(ARGUMENTS[::2], ARGUMENTS[1::2], strict=True)}
     tuned = enter("tune", **named | {"max_evals": 12, "held_out": 2, "price_per_hour": 3.6})
     assert tuned.exit_code == 0, tuned.printed
+    assert "Ended at step" not in tuned.printed  # of a training, of which there were hundreds
     made = table(tuned.run)
     assert len(made) == 12
     assert tuned.run.data.metrics["tune/price"] == pytest.approx(made["seconds"].sum() / 1000, rel=1e-3)

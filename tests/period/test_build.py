@@ -179,7 +179,7 @@ def test_a_window_without_rows_is_refused(logs: Logs) -> None:
 GAPS = [timedelta(minutes=minutes) for minutes in (1, 400, 1100, 1500, 1801, 2600)]
 KINDS = [("a", None), ("b", None), ("a", None), ("b", "terminated"), ("a", "truncated"), (None, None), ("jump", None)]
 LATE = [0, 0, 0, 0, 1, 2, 3]  # days after its own that a row arrives
-PLAYERS, DAYS = 40, 5
+PLAYERS, DAYS = 60, 5
 steps = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(GAPS), st.sampled_from(LATE)), max_size=9)
 histories = st.tuples(
     st.lists(steps, min_size=PLAYERS, max_size=PLAYERS), st.sets(st.integers(2, DAYS - 1), max_size=1)
@@ -200,12 +200,12 @@ def arrivals(history: list, missing: set[int]) -> list[tuple[int, Row]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(drawn=histories)
 def test_day_by_day_is_one_build_of_it_all(
     spark: SparkSession, tracking_uri: str, tmp_path: Path, drawn: tuple[list, set[int]]
 ) -> None:
-    """120 histories: 3 times 40 players, with gaps, ends, bad rows, repetitions, late rows and missing days."""
+    """120 histories: twice 60 players, with gaps, ends, bad rows, repetitions, late rows and missing days."""
     logs, all_rows = Logs(tmp_path / uuid4().hex), arrivals(*drawn)
     last = None
     for day in range(1, DAYS + 1):

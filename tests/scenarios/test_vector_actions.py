@@ -41,8 +41,9 @@ class VectorContract(ApplicationContract):
         return application
 
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        return simulated(self.scenario(), tmp_path_factory.mktemp("tables")).tables
+    @classmethod
+    def folder(cls, tmp_path_factory):
+        return simulated(cls.scenario(), tmp_path_factory.mktemp("tables")).tables
 
 
 @pytest.mark.slow

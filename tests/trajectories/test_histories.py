@@ -61,8 +61,8 @@ KINDS = [
 GAPS = [timedelta(minutes=m) for m in (1, 50, 400, 540, 541, 900)]
 histories = st.lists(  # one per player: what happens, after how long, how often it was logged
     st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(GAPS), st.sampled_from([1, 1, 1, 2, 3])), max_size=12),
-    min_size=5,
-    max_size=40,
+    min_size=20,
+    max_size=60,
 )
 
 
@@ -117,7 +117,7 @@ def micros(time: datetime) -> int:
     return (time - datetime(1970, 1, 1, tzinfo=time.tzinfo)) // timedelta(microseconds=1)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=histories)
 def test_window_by_window(build: Callable[..., WindowBuild], rows_of: Callable[..., list[Row]], history: list) -> None:
     app, waiting = uuid4().hex, {}
@@ -140,7 +140,7 @@ def test_window_by_window(build: Callable[..., WindowBuild], rows_of: Callable[.
         assert built.duplicates == len(rows) - len(mine)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=histories)
 def test_windows_of_any_length(
     build: Callable[..., WindowBuild], rows_of: Callable[..., list[Row]], history: list

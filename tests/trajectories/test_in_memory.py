@@ -42,7 +42,7 @@ def timesteps(folder: Path, table: str, window: Window, *more: str) -> pa.Table:
     return dataset.to_table({name: pyarrow.dataset.field(*path) for name, path in paths.items()}, rows)
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(history=histories)
 def test_as_on_spark(build: Callable[..., WindowBuild], tmp_path: Path, history: list) -> None:
     app, left_open = uuid4().hex, None
