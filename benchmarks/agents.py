@@ -130,7 +130,7 @@ def rehearsed(scenario: str, agent: str, seed: int) -> float:
         cycles=PERIODS,
         rows=DECISIONS,
         seeds=(seed,),
-        episodes=EPISODES,
+        episodes=EPISODES // 4,  # which it plays after every window
     )
     return lives({}, always).level
 
