@@ -5,7 +5,8 @@ python -m benchmarks.scoring [--rows 200000]
 raw         mapInPandas that loads the SavedModel and calls it on each batch: action and
             log-probability beside the population's columns, nothing else
 spark_udf   mlflow.pyfunc.spark_udf of the same policy as it is logged
-decide      rlbake's decisions and all their logging columns: environment, decision id, observation
+decide      rlbake's decisions and all their logging columns: environment, decision id, observation; written as
+            scores are, without dictionaries for what never repeats
 score       rlbake.scoring.score as it is, into a new table: also checks, content hash and Delta commit
 
 All read one Parquet file of 8 features and write Parquet, with 10 actions and exploration, one
@@ -38,11 +39,12 @@ from rlbake import vocabulary as v
 from rlbake.dataset.transitions import Transitions
 from rlbake.policies.exploration import Exploration
 from rlbake.policies.export import export_policy
-from rlbake.scoring.score import decide, score
+from rlbake.scoring.score import decide, score, unrepeated
 from rlbake.scoring.shipment import pack
 from rlbake.tracking.model import log_agent
 from rlbake.training.config import resolve
 from rlbake.training.fit import fit
+from rlbake.warehouse.parquet import without_dictionary
 from rlbake.warehouse.session import spark_session
 from rlbake.warehouse.table import Table
 
@@ -163,13 +165,13 @@ def sides(population: DataFrame, folder: Path) -> dict[str, Callable[[int], None
     with mlflow.start_run():
         model = log_agent(policy, application="benchmark")
 
-    def write(name: str, frame: DataFrame) -> None:
-        frame.write.mode("overwrite").parquet(str(folder / name))
+    def write(name: str, frame: DataFrame, **options: str) -> None:
+        frame.write.mode("overwrite").options(**options).parquet(str(folder / name))
 
     return {
         "raw": lambda _: write("raw", raw(population, policy)),
         "spark_udf": lambda _: write("spark_udf", spark_udf(population, model.model_uri)),
-        "decide": lambda _: write("decide", ours(population, policy)),
+        "decide": lambda _: write("decide", ours(population, policy), **without_dictionary(unrepeated(KEYS))),
         "score": lambda round_: score_whole(population, policy, Table(str(folder / f"scores_{round_}"))),
     }
 

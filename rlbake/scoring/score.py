@@ -150,8 +150,14 @@ def score(
             run_id=run_id,
             config_digest=_digest(observation, action, policy_version, exploration, seed),
             before_commit=judge,
+            unrepeated=unrepeated(keys),
         )
     return ScoreResult(commit.rows, sum(breach.count for breach in breaches), tuple(breaches), commit)
+
+
+def unrepeated(keys: Sequence[str]) -> list[str]:
+    """The columns of a window's scores in which no value comes twice; of several keys each may repeat."""
+    return [*(keys if len(keys) == 1 else ()), v.ENV_ID, v.DECISION_ID]
 
 
 def _replace(unscored: Table, rejected: DataFrame, window: Window, run_id: str, any_: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation
@@ -14,16 +14,28 @@ from rlbake.warehouse.content import ContentHash
 _ROW_HASH = "_row_hash"
 
 
-def write(frame: DataFrame, folder: str) -> ContentHash:
+def write(frame: DataFrame, folder: str, unrepeated: Iterable[str] = ()) -> ContentHash:
     """Writes one Parquet file per partition into a new folder; returns the hash of the rows.
 
     The hash is taken in the stage that writes: a stage before it may run twice and count twice.
+
+    Args:
+        unrepeated: columns of which hardly a value comes twice: see `without_dictionary`.
     """
     observation = Observation()
     measured = _hashed(frame).observe(observation, *_content())
     writer = measured.drop(_ROW_HASH).write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
-    writer.parquet(folder)
+    writer.options(**without_dictionary(unrepeated)).parquet(folder)
     return _content_hash(observation.get)
+
+
+def without_dictionary(columns: Iterable[str]) -> dict[str, str]:
+    """Options of a writer that tries no dictionary for some columns.
+
+    Parquet's writer looks up every value of a column until its dictionary is full. Where no value comes twice, that
+    is for nothing: of 200,000 scores it takes an eighth of the whole job's CPU.
+    """
+    return {f"parquet.enable.dictionary#{column}": "false" for column in columns}
 
 
 def content_of(frame: DataFrame) -> ContentHash:

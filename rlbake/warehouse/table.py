@@ -127,6 +127,7 @@ class Table:
         config_digest: str,
         inputs: Mapping[str, str] | None = None,
         before_commit: Callable[[], None] | None = None,
+        unrepeated: Iterable[str] = (),
     ) -> Commit:
         """Makes a window hold exactly these rows, in one commit, or changes nothing at all.
 
@@ -143,6 +144,7 @@ class Table:
             inputs: what else it is built from, by name, for whoever asks later whether it is stale.
             before_commit: called when the files are written and the frame's observations are
                 known; whatever it raises leaves the table as it was.
+            unrepeated: columns of which hardly a value comes twice, which are then written faster.
 
         Raises:
             StorageError: the location cannot be written to.
@@ -153,7 +155,7 @@ class Table:
         frame = frame.drop(v.DS)
         folder = f"{v.DS}={window_ds}/{uuid4().hex}"
         try:
-            content = parquet.write(frame, self._location.for_spark(folder))
+            content = parquet.write(frame, self._location.for_spark(folder), unrepeated)
             if before_commit is not None:
                 before_commit()
             files = self._location.data_files(folder)

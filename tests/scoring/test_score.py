@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
@@ -205,3 +206,15 @@ def test_a_category_that_the_policy_has_not_seen_is_no_mistake(run, spark):
     seen = (*OBSERVATION[:3], Category("country", ["US", "DE", "JP", "BR"]))
     result = run(players(spark, 20).withColumn("country", F.lit("BR")), observation=seen)
     assert result.rows == 20
+
+
+def test_no_dictionary_is_tried_for_what_never_repeats(run, tmp_path):
+    run()
+    encodings: dict[str, set[str]] = {}
+    for file in (tmp_path / "scores").glob("ds=*/*/*.parquet"):
+        group = pq.ParquetFile(file).metadata.row_group(0)
+        for column in map(group.column, range(group.num_columns)):
+            encodings.setdefault(column.path_in_schema, set()).update(column.encodings)
+    plain = {name for name, of in encodings.items() if not any("DICTIONARY" in encoding for encoding in of)}
+    assert plain >= {"player_id", v.ENV_ID, v.DECISION_ID}
+    assert not {v.ACTION, v.POLICY_VERSION} & plain
