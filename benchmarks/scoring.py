@@ -53,7 +53,7 @@ OBSERVATION = tuple(rlbake.Number(name) for name in FEATURES)
 ACTION = rlbake.Discrete([f"a{i}" for i in range(10)])
 WINDOW = rlbake.Cadence("2026-01-01").window("2026-01-01")
 KEYS, VERSION, TEMPERATURE = ("player_id",), "benchmark/1", 0.5
-ROUNDS = 5
+ROUNDS = 15
 BOUND = 1.0  # rows per CPU second of `decide` must be at least this many times raw's
 
 

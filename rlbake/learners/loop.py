@@ -87,7 +87,7 @@ class GraphLoop:
         self._chunk = tf.function(self._run_chunk, reduce_retracing=True, autograph=False)
         self._compiled_weighted_steps = tf.function(self._run_weighted_steps, jit_compile=True, autograph=False)
         self._prioritised_chunk = tf.function(self._run_prioritised_chunk, reduce_retracing=True, autograph=False)
-        self.loss = tf.function(self._loss, reduce_retracing=True, autograph=False)
+        self._traced_loss: Callable[[Rows], tf.Tensor] | None = None
 
     def run(
         self,
@@ -203,8 +203,14 @@ class GraphLoop:
         _, total, found = tf.while_loop(lambda step, *_: step < steps, take_step, (0, 0.0, found))
         return total, found.stack()
 
+    def loss(self, rows: Rows) -> tf.Tensor:
+        """Mean loss of rows, without learning from them. Traced once, for however many."""
+        if self._traced_loss is None:
+            columns = Rows(*(tf.TensorSpec([None, *column.shape[1:]], column.dtype) for column in rows))
+            self._traced_loss = tf.function(self._loss, input_signature=[columns], autograph=False)
+        return self._traced_loss(rows)
+
     def _loss(self, rows: Rows) -> tf.Tensor:
-        """Mean loss of rows, without learning from them."""
         return self.agent.loss(self.experience(rows)).loss
 
 

@@ -33,7 +33,7 @@ def without_dictionary(columns: Iterable[str]) -> dict[str, str]:
     """Options of a writer that tries no dictionary for some columns.
 
     Parquet's writer looks up every value of a column until its dictionary is full. Where no value comes twice, that
-    is for nothing: of 200,000 scores it takes an eighth of the whole job's CPU.
+    is for nothing: of 200,000 decisions it takes 7 % of the whole job's CPU.
     """
     return {f"parquet.enable.dictionary#{column}": "false" for column in columns}
 
