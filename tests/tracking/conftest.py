@@ -55,3 +55,8 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         metrics={},
     )
     return export_policy(fitted, tmp_path_factory.mktemp("exported") / "policy")
+
+
+def whole_environments(root: Path) -> list[Path]:
+    """Those that are built; one that is being built, by another process of the tests say, has a longer name."""
+    return sorted(root.glob(f"rlbake-{'[0-9a-f]' * 20}"))

@@ -15,6 +15,7 @@ from rlbake.tracking.model import log_agent
 from rlbake.tracking.references import ResolvedModel, resolve
 from rlbake.tracking.runs import stage_run
 from rlbake.tracking.store import connect
+from tests.tracking.conftest import whole_environments
 
 Logged = Callable[[Path], ResolvedModel]
 
@@ -116,7 +117,7 @@ def test_it_loads_in_a_fresh_environment_which_is_kept(
     monkeypatch.setenv("MLFLOW_ENV_ROOT", str(model_environments))
     model = logged(policy_dir)
     assert loads(model, fresh=True) == (True, f"it loads and predicts in Python {_version()}.")
-    (kept,) = model_environments.iterdir()
+    (kept,) = whole_environments(model_environments)
     assert not list(kept.glob("lib/*/site-packages/rlbake*"))
     monkeypatch.setenv("PATH", str(tmp_path))  # nothing is built again
     monkeypatch.setattr(environment, "INSTALL_TIMEOUT_S", 0)
