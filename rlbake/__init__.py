@@ -12,7 +12,7 @@ if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in 
     )
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf-agents 0.18 speaks Keras 2
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up banners
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # scikit-learn's threads that wait leave the cores to others
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # scikit-learn's threads that wait soon leave the cores to others
 
 from rlbake.application import Application
 from rlbake.cadence import Cadence, Window
