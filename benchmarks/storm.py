@@ -113,7 +113,14 @@ def _disturb(
 def workers(supervisor: int) -> list[psutil.Process]:
     """The processes that answer, the oldest first."""
     children = psutil.Process(supervisor).children()
-    return sorted((c for c in children if "spawn_main" in " ".join(c.cmdline())), key=psutil.Process.create_time)
+    return sorted((child for child in children if _answers(child)), key=psutil.Process.create_time)
+
+
+def _answers(child: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # it has died, and its supervisor may not have noticed
+        return False
 
 
 def _ask(url: str, rows: Sequence[Row], seen: Seen, over: Event, number: int) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from multiprocessing import resource_tracker
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -98,10 +102,40 @@ def _supervise(settings: Settings, bound: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_worker_healthcheck=_STARTING_S,
     )
-    supervisor = Multiprocess(config, [bound])
+    supervisor = _Supervisor(config, [bound])
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise RlbakeError("the server's workers could not start; what they said is above.")
+
+
+class _Supervisor(Multiprocess):
+    """Notices at once that a worker has died while it was being asked whether it lives.
+
+    uvicorn's own keeps a worker's end of the pipe between them open, so that it waits for the
+    answer of a dead one as long as for that of one that is starting, and hears no signal meanwhile.
+    Ctrl-C reaches all processes of a terminal; here only the supervisor hears it and ends the others.
+    """
+
+    def init_processes(self) -> None:
+        with _interrupts_held():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()
+        with _interrupts_held():
+            super().keep_subprocess_alive()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that are started within never see SIGINT; this one sees it afterwards."""
+    resource_tracker.ensure_running()  # the start of a process would start it, and let SIGINT through thereafter
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _bound(host: str, port: int) -> socket.socket:

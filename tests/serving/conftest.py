@@ -39,6 +39,7 @@ class Server:
             env={**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store, **environment},
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # as a terminal does
         )
         self.said: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -71,7 +72,7 @@ class Server:
     def alive(self) -> bool:
         try:
             return requests.get(f"{self.url}/health", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def started(self) -> Server:
@@ -128,11 +129,11 @@ def serve(store: str, tmp_path: Path) -> Iterator[Serve]:
     """Starts a server of the copied store; it ends with the test."""
     servers: list[Server] = []
 
-    def start(environment: dict[str, str] | None = None, **parameters: object) -> Server:
+    def start(environment: dict[str, str] | None = None, *, wait: bool = True, **parameters: object) -> Server:
         folder = tmp_path / f"server_{len(servers)}"
         folder.mkdir()
         servers.append(Server(folder, store, environment or {}, **parameters))
-        return servers[-1].started()
+        return servers[-1].started() if wait else servers[-1]
 
     yield start
     for server in servers:
