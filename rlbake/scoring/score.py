@@ -211,29 +211,30 @@ def decide(
 ) -> DataFrame:
     """A checked population → the keys and the columns of `SCORED`, one row each. Lazy."""
     decided = _in_worker(population, keys, observation, policy, noise(keys, window, seed))
-    observed = F.struct(*(F.col(worker.FEATURE.format(n)).alias(f.name) for n, f in enumerate(observation)))
-    named = decided.select(
-        *(F.col(_KEY.format(n)).alias(key) for n, key in enumerate(keys)),
-        observed.alias(v.OBSERVATION),
-        _mask(decided).alias(v.ACTION_MASK),
-        *_chosen(action, policy),
-        F.col(worker.LOG_PROBABILITY).alias(v.LOG_PROBABILITY),
-        F.lit(window.end).alias(v.TIMESTAMP),
-        F.lit(policy_version).alias(v.POLICY_VERSION),
+    passed = [_KEY.format(n) for n in range(len(keys))]
+    scored = {
+        v.TIMESTAMP: F.lit(window.end),
+        v.ENV_ID: env_id(passed),
+        v.OBSERVATION: F.struct(*(F.col(worker.FEATURE.format(n)).alias(f.name) for n, f in enumerate(observation))),
+        v.ACTION_MASK: _mask(decided),
+        **_chosen(action, policy),
+        v.LOG_PROBABILITY: F.col(worker.LOG_PROBABILITY),
+        v.POLICY_VERSION: F.lit(policy_version),
+        v.DECISION_ID: decision_id(passed, window, policy_version),
+    }
+    return decided.select(
+        *(F.col(name).alias(key) for name, key in zip(passed, keys, strict=True)),
+        *(scored[name].alias(name) for name in SCORED),
     )
-    identified = named.withColumns(
-        {v.ENV_ID: env_id(keys), v.DECISION_ID: decision_id(keys, window, policy_version)},
-    )
-    return identified.select(*keys, *SCORED)
 
 
-def _chosen(action: Action, policy: worker.Policy) -> list[Column]:
+def _chosen(action: Action, policy: worker.Policy) -> dict[str, Column]:
     """What was decided: `action` and `action_index`, NULL where the policy refused."""
     decided = [F.col(name) for name in worker.decision(policy)]
     if isinstance(action, Continuous):
         numbers = F.when(decided[0].isNotNull(), F.array(*decided))
-        return [numbers.alias(v.ACTION), F.lit(None).cast("int").alias(v.ACTION_INDEX)]
-    return [joint.names(decided[0], action).alias(v.ACTION), joint.indices(decided[0], action).alias(v.ACTION_INDEX)]
+        return {v.ACTION: numbers, v.ACTION_INDEX: F.lit(None).cast("int")}
+    return {v.ACTION: joint.names(decided[0], action), v.ACTION_INDEX: joint.indices(decided[0], action)}
 
 
 def _mask(decided: DataFrame) -> Column:
@@ -263,10 +264,9 @@ def _in_worker(
     population: DataFrame, keys: Sequence[str], observation: Sequence[Feature], policy: worker.Policy, noise: Column
 ) -> DataFrame:
     """The population and its decisions, in the worker's own column names; what is flat crosses to Python cheaply."""
-    seen = columns.observation(observation)
     flat = population.select(
         *(F.col(f"`{key}`").alias(_KEY.format(n)) for n, key in enumerate(keys)),
-        *(seen.getField(f.name).alias(worker.FEATURE.format(n)) for n, f in enumerate(observation)),
+        *(columns.feature(f).alias(worker.FEATURE.format(n)) for n, f in enumerate(observation)),
         *([never_null(v.ACTION_MASK).alias(worker.ACTION_MASK)] if v.ACTION_MASK in population.columns else []),
         noise.alias(worker.NOISE),
     )

@@ -7,6 +7,7 @@ nothing of this package, and what must outlive a task is kept in `sys.modules`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -195,9 +196,12 @@ def _loaded(policy: Policy) -> tuple[Any, Any]:
     if policy.digest not in kept:
         with _without_native_logs():
             graph = _load(policy.archive)
+        gc.unfreeze()
         while len(kept) >= _MOST_LOADED:
             del kept[next(iter(kept))]
         kept[policy.digest] = graph
+        gc.collect()
+        gc.freeze()  # Spark's workers look for garbage after every task: 0.15 s with all that TensorFlow holds
     import tensorflow as tf
 
     return tf, kept[policy.digest]

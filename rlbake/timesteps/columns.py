@@ -105,10 +105,11 @@ def _is_array(*kinds: type[T.DataType]) -> Callable[[T.DataType], bool]:
 
 def observation(features: Sequence[Feature]) -> Column:
     """struct<feature: float | boolean | string>."""
-    return F.struct(*(_feature(f).alias(f.name) for f in features))
+    return F.struct(*(feature(f).alias(f.name) for f in features))
 
 
-def _feature(feature: Feature) -> Column:
+def feature(feature: Feature) -> Column:
+    """float, boolean or string: a feature as it is observed."""
     value = _column(feature.name)
     if isinstance(feature, Number):
         return value.cast("float")
