@@ -70,16 +70,18 @@ def server(command: list[str], alive: str) -> Iterator[tuple[str, psutil.Process
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url, said = f"http://127.0.0.1:{port}", Path(f"said_{port}.txt")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow looks for uvicorn there
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": programs}
     with said.open("w") as output:
         running = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=output, stderr=output)
     try:
         _until(lambda: requests.get(f"{url}{alive}", timeout=5).status_code == 200, running, said)
         yield url, psutil.Process(running.pid), said
     finally:
-        for child in psutil.Process(running.pid).children(recursive=True) if "mlflow" in command[0] else ():
-            child.send_signal(signal.SIGTERM)
-        running.send_signal(signal.SIGTERM)
+        if running.poll() is None:
+            for child in psutil.Process(running.pid).children(recursive=True) if "mlflow" in command[0] else ():
+                child.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGTERM)
         running.wait(60)
 
 

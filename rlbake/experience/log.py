@@ -196,8 +196,9 @@ class Experience:
             _logger.info("Moved %d rows of a process that died to %s.", rows, self.uri)
 
     def _empty(self, spool: Spool) -> None:
+        until = spool.latest()  # what comes while it is emptied is for the next time: else it would never end
         for table in TABLES:
-            while (batch := spool.batch(table)) is not None:
+            while (batch := spool.batch(table, until)) is not None:
                 self._tables.append(table, spool.schema, spool.id, batch)
                 spool.done(table, batch)
 

@@ -26,6 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INSTANT = pa.timestamp("us", tz="UTC")
 _ENDS = (v.TERMINATED, v.TRUNCATED)
+_AT_ONCE = 1000  # rows, some milliseconds
 
 Record = list[Any]
 
@@ -149,29 +150,33 @@ class LogSchema:
         ]
 
     def rows(self, table: str, records: Sequence[Record]) -> pa.Table:
-        """Records as rows of a table."""
+        """Records as rows of a table.
+
+        Few at a time: while Arrow takes values out of Python objects, no other thread of this process runs, and
+        requests wait.
+        """
+        schema = self.of(table)
+        parts = (records[start : start + _AT_ONCE] for start in range(0, len(records), _AT_ONCE))
+        return pa.Table.from_batches([self._part(table, part, schema) for part in parts], schema)
+
+    def _part(self, table: str, records: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
         columns = list(zip(*records, strict=True))
         if table == v.OUTCOMES_TABLE:
             instants, keys, decisions, outcomes, metrics, ends = columns
-            values: list[Any] = [decisions, outcomes, [dict(zip(self.metrics, row, strict=True)) for row in metrics]]
-            values.append(ends)
+            values: list[Any] = [decisions, outcomes, _struct(metrics, schema.field(v.METRICS).type), ends]
         else:
             decisions, instants, keys, features, actions, masks, log_probabilities, versions, fallbacks = columns
-            names = [feature.name for feature in self.observation]
-            observations = [dict(zip(names, row, strict=True)) for row in features]
+            observations = _struct(features, schema.field(v.OBSERVATION).type)
             values = [observations, masks, *self._chosen(actions), log_probabilities, versions, decisions, fallbacks]
         unkeyed = [None] * len(self.keys)
         by_key = zip(*(unkeyed if row is None else row for row in keys), strict=True)
         time = np.array(instants, "datetime64[us]")
         hours = np.datetime_as_string(time, unit="h")
-        schema = self.of(table)
-        return pa.table(
-            [
-                pa.array(column, field.type)
-                for column, field in zip([*by_key, time, *values, hours], schema, strict=True)
-            ],
-            schema=schema,
-        )
+        arrays = [
+            column if isinstance(column, pa.Array) else pa.array(column, field.type)
+            for column, field in zip([*by_key, time, *values, hours], schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _keys(self, given: Mapping[str, object], what: str) -> list[str]:
         if given.keys() != set(self.keys) or any(value is None for value in given.values()):
@@ -200,6 +205,15 @@ class LogSchema:
         sets = [names for _, names in self.action.sets]
         named = [[names[i] for names, i in zip(sets, indices, strict=True)] for indices in actions]
         return named, list(actions)
+
+
+def _struct(rows: Sequence[Sequence[Any]], type_: pa.StructType) -> pa.StructArray:
+    """Of one list of values for each row."""
+    columns = zip(*rows, strict=True)
+    fields = list(type_)
+    return pa.StructArray.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)], fields=fields
+    )
 
 
 def _type(feature: Feature) -> pa.DataType:

@@ -134,20 +134,29 @@ class Spool:
                 another = time.time_ns() % 2**31  # SQLite does not write the same again
                 self._writing.execute(f"PRAGMA user_version = {another}")
 
-    def batch(self, destination: str) -> Batch | None:
+    def latest(self) -> int:
+        """Sequence number of the row that came last, of those that are not in the tables yet; 0 without any."""
+        with _told(self._path, "read"):
+            return int(self._moving.execute("SELECT coalesce(max(seq), 0) FROM rows").fetchone()[0])
+
+    def batch(self, destination: str, until: int) -> Batch | None:
         """The next rows for a table: those of a batch that was taken and not `done`, or a new one; None if none wait.
 
         Until it is `done`, it is the same batch whenever and by whomever it is taken.
+
+        Args:
+            until: sequence number; a new batch has no later rows.
         """
         with _told(self._path, "read"), _transaction(self._moving):
             taken = self._moving.execute("SELECT number, last FROM batch WHERE destination = ?", (destination,))
             number, last = taken.fetchone() or (0, None)
             if last is None:
-                last = self._cut(destination)
+                last = self._cut(destination, until)
                 if last is None:
                     return None
                 number += 1
                 self._moving.execute("INSERT OR REPLACE INTO batch VALUES (?, ?, ?)", (destination, number, last))
+        with _told(self._path, "read"):  # not within the transaction, for which `append` would have to wait
             payloads = self._moving.execute(
                 "SELECT payload FROM rows WHERE destination = ? AND seq <= ? ORDER BY seq", (destination, last)
             ).fetchall()
@@ -176,11 +185,11 @@ class Spool:
         self._moving.close()
         _remove(self._lock, self._path)
 
-    def _cut(self, destination: str) -> int | None:
+    def _cut(self, destination: str, until: int) -> int | None:
         """The last sequence number of a new batch; None if nothing waits."""
         last, total = None, 0
         for seq, records in self._moving.execute(
-            "SELECT seq, records FROM rows WHERE destination = ? ORDER BY seq", (destination,)
+            "SELECT seq, records FROM rows WHERE destination = ? AND seq <= ? ORDER BY seq", (destination, until)
         ):
             total += records
             if last is not None and total > LARGEST_BATCH:

@@ -76,7 +76,7 @@ def test_killed_around_an_append(tmp_path: Path, appended: bool) -> None:
     tables.prepare(schema)
     spool = Spool.create(tmp_path / "_spool", schema)
     spool.append([(v.DECISIONS_TABLE, [schema.decision(decision(n)) for n in range(3)])])
-    batch = spool.batch(v.DECISIONS_TABLE)
+    batch = spool.batch(v.DECISIONS_TABLE, spool.latest())
     assert batch is not None
     if appended:
         tables.append(v.DECISIONS_TABLE, schema, spool.id, batch)
@@ -94,7 +94,7 @@ def test_a_batch_that_another_writer_appends_meanwhile(tmp_path: Path) -> None:
     stale = DeltaTable(f"{tmp_path}/decisions")
     spool = Spool.create(tmp_path / "_spool", schema)
     spool.append([(v.DECISIONS_TABLE, [schema.decision(decision(0))])])
-    batch = spool.batch(v.DECISIONS_TABLE)
+    batch = spool.batch(v.DECISIONS_TABLE, spool.latest())
     assert batch is not None
     for _ in range(2):
         tables.append(v.DECISIONS_TABLE, schema, spool.id, batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_a_decision_and_what_followed_are_rows_of_two_tables(log: Experience, tm
             "hour": "2026-01-01T06",
         },
     ]
+
+
+def test_what_keeps_coming_is_not_moved_row_by_row(tmp_path: Path) -> None:
+    log, number = opened(tmp_path), 0
+    over = time.monotonic() + 2
+    while time.monotonic() < over:
+        log.log_decisions([decision(1, decision_id=f"d{number}")]).result()
+        number += 1
+    appends = DeltaTable(tmp_path / "decisions").version()
+    log.close()
+    assert appends <= 1  # of the first move, if it came late enough to find a row
+    assert len(ids(tmp_path)) == number
 
 
 @pytest.mark.parametrize(
