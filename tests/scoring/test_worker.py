@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,20 @@ shipped, batch = pickle.load(open(sys.argv[1], "rb"))
 assert not [name for name in sys.modules if name.startswith("rlbake.")]
 assert first.slice(3, 4).equals(second)
 print(first.num_rows, first.schema.names)
+"""
+
+REUSED = """
+import gc, pickle, sys, weakref
+first, second, batch = pickle.load(open(sys.argv[1], "rb"))
+list(first(iter([batch])))
+loaded = sys.modules["rlbake_loaded_policies"].graphs
+(graph,) = loaded.values()
+model = weakref.ref(graph.owner)
+del graph
+list(second(iter([batch])))
+assert len(loaded) == 1
+assert model() is None, "the model that was let go is still there"
+assert len(gc.get_objects()) < gc.get_freeze_count() / 10, "there is much to look through after each task"
 """
 
 
@@ -48,20 +63,32 @@ def policy(policy_dir) -> worker.Policy:
 
 
 def test_it_runs_quietly_where_there_is_no_rlbake(policy, tmp_path: Path):
-    shipped = tmp_path / "shipped.pickle"
-    shipped.write_bytes(cloudpickle.dumps((worker.decider(policy), batch(20))))
+    printed = executed(EXECUTOR, (worker.decider(policy), batch(20)), tmp_path)
+    kept = ["key_0", *(f"feature_{n}" for n in range(4))]
+    assert printed == f"20 {[*kept, 'action_index', 'log_probability']}\n"
+
+
+def test_a_model_that_is_let_go_leaves_nothing_behind(policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "_MOST_LOADED", 1)
+    another = replace(policy, digest="another")
+    executed(REUSED, (worker.decider(policy), worker.decider(another), batch(20)), tmp_path)
+
+
+def executed(code: str, shipped: object, folder: Path) -> str:
+    """What a program prints where there is no rlbake; it may say nothing else."""
+    path = folder / "shipped.pickle"
+    path.write_bytes(cloudpickle.dumps(shipped))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "TF_" not in name}
     done = subprocess.run(
-        [sys.executable, "-I", "-c", EXECUTOR, str(shipped)],
-        cwd=tmp_path,
+        [sys.executable, "-I", "-c", code, str(path)],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    kept = ["key_0", *(f"feature_{n}" for n in range(4))]
-    assert done.stdout == f"20 {[*kept, 'action_index', 'log_probability']}\n"
+    return done.stdout
 
 
 def test_a_row_is_decided_alike_in_any_company(policy):
