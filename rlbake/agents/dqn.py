@@ -38,7 +38,7 @@ def learner(config: Config, *, size: int, action: Action, masked: bool) -> QLear
         SpecError: the action is Continuous.
     """
     actions = number_of_actions(config.name, action)
-    return _learner(config.layers, size, actions, masked, config.conservatism > 0)
+    return _learner(config.layers, size, actions, masked, bool(config.conservatism))
 
 
 @lru_cache(maxsize=4)

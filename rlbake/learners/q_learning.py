@@ -67,11 +67,12 @@ class QLearningConfig(ValueConfig):
     Attributes:
         weight_decay: as in ValueConfig. Where gamma is 0 its default is ValueConfig's: values that are not bootstrapped
             from each other don't run away.
-        conservatism: weight, ≥ 0, of a penalty on values of actions that were not logged, as conservatism.py has it.
+        conservatism: weight, ≥ 0, of a penalty on values of actions that were not logged, as conservatism.py has it;
+            None: none, but in `train` a little where the logs are narrow.
     """
 
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    conservatism: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    conservatism: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 def prioritisation(config: AgentConfig) -> Prioritisation | None:
@@ -227,7 +228,7 @@ class QLearner(ValueLearner):
 
     def configure(self, config: QLearningConfig) -> None:
         super().configure(config)
-        self._conservatism.assign(config.conservatism)
+        self._conservatism.assign(config.conservatism or 0.0)
 
     def expect(self, returns: tuple[float, float]) -> None:
         self._unit.assign(max(map(abs, returns)) or 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from rlbake import vocabulary as v
 from rlbake.features.profile import Profiles
@@ -11,26 +12,35 @@ from rlbake.quality.report import share_up_to
 from rlbake.quality.verdict import CERTAIN
 from rlbake.training.config import TrainConfig
 
+CONSERVATISM = 0.01
+"""Of DQN and double DQN on narrow logs, where none is set."""
+HELD = "train/conservatism"
+"""Metric of a training that was given it."""
+
 _logger = logging.getLogger(__name__)
 
 
-def warn_of_narrow_logs(config: TrainConfig, profiles: Profiles) -> None:
-    """Says so where most decisions were certain and nothing holds an agent that learns values to what was done.
+def held_to_narrow_logs(config: TrainConfig, profiles: Profiles) -> TrainConfig:
+    """The configuration with what holds an agent to what was done, where most decisions were certain.
+
+    DQN and double DQN get a conservatism unless one is set; for others it only says what to set.
 
     Args:
         config: of the training.
-        profiles: of the training window's columns; without one of the propensities nothing is said.
+        profiles: of the training window's columns; without one of the propensities nothing changes.
     """
     agent, logged = config.agent, profiles.get(v.LOG_PROBABILITY)
-    if not isinstance(agent, ValueConfig) or logged is None or logged.low is None:
-        return
+    if not isinstance(agent, ValueConfig) or agent.constraint or logged is None or logged.low is None:
+        return config
     certain = 1 - share_up_to(logged, -1e-6)
-    conservative = isinstance(agent, QLearningConfig) and agent.conservatism > 0
-    if certain <= CERTAIN or conservative or agent.constraint:
-        return
-    held = "agent.conservatism=0.01" if isinstance(agent, QLearningConfig) else "agent.constraint=0.1"
-    _logger.warning(
-        "%.0f%% of the decisions were certain (propensity 1): what other actions earn is a guess of %s, and it may act "
-        "on it. set=%s holds it near what was done.",
-        100 * certain, agent.name, held,
-    )  # fmt: skip
+    if certain <= CERTAIN or (isinstance(agent, QLearningConfig) and agent.conservatism is not None):
+        return config
+    guess = f"{certain:.0%} of the decisions were certain (propensity 1): what other actions earn is a guess."
+    if isinstance(agent, QLearningConfig):
+        _logger.info(
+            "%s agent.conservatism=%g holds %s near what was done; set=agent.conservatism=0 does without it.",
+            guess, CONSERVATISM, agent.name,
+        )  # fmt: skip
+        return replace(config, agent=replace(agent, conservatism=CONSERVATISM))
+    _logger.warning("%s %s may act on it. set=agent.constraint=0.1 holds it near what was done.", guess, agent.name)
+    return config

@@ -25,6 +25,7 @@ from rlbake.errors import ConfigError, DataError, NotFoundError, StorageError
 from rlbake.features import identify
 from rlbake.period.decisions import decided
 from rlbake.period.features import known_profiles
+from rlbake.period.narrow_logs import held_to_narrow_logs
 from rlbake.period.period import Period, open_period
 from rlbake.registry.versions import ResolvedModel, policy_dir, resolve
 from rlbake.specs import to_json
@@ -269,7 +270,7 @@ def _trained_again(
             holdout,
             observation=application.observation,
             action=application.action,
-            config=config,
+            config=held_to_narrow_logs(config, profiles),
             seed=period.seed,
             warm_start=parent,
             profiles=profiles,

@@ -22,7 +22,7 @@ from rlbake.period.dataset import dataset, pinned
 from rlbake.period.decisions import decided
 from rlbake.period.features import FEATURES, drift_metrics, known_profiles, save_profiles
 from rlbake.period.importance import log_importance
-from rlbake.period.narrow_logs import warn_of_narrow_logs
+from rlbake.period.narrow_logs import CONSERVATISM, HELD, held_to_narrow_logs
 from rlbake.period.period import Period
 from rlbake.period.progress import Progress
 from rlbake.period.warm_start import Parent, parent_of
@@ -107,7 +107,9 @@ def train(
             )
             profiles = known_profiles(period, snapshot) or profiles_of(training, application.observation)
             run.metrics(drift_metrics(period, profiles), dataset=learned)
-        warn_of_narrow_logs(config, profiles)
+        held = held_to_narrow_logs(config, profiles)
+        if held != config:
+            run.metrics({HELD: CONSERVATISM})
         checkpoints.of(_digest(period, config, parent, snapshot))
         _logger.info(
             "Training %s on %s transitions (%s held out) of version %d, digest %s.",
@@ -119,7 +121,7 @@ def train(
                 holdout,
                 observation=application.observation,
                 action=application.action,
-                config=config,
+                config=held,
                 seed=period.seed,
                 on_metrics=_reported(run, progress),
                 warm_start=parent.start if parent else None,

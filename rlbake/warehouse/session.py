@@ -59,7 +59,7 @@ def _local_session() -> SparkSession:
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "spark-warehouse"),
         "spark.sql.shuffle.partitions": str(2 * cores),
         "spark.sql.adaptive.enabled": "true",
-        # else each column expression makes three more calls to the JVM, to tell in errors which line of Python it stands in
+        # else each column expression calls the JVM three times more, to tell in errors which line of Python made it
         "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     }

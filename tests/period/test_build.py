@@ -46,8 +46,8 @@ Row = tuple[Any, ...]
 class Logs:
     """A folder of logs, and the tables that are built from them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, application: str = APPLICATION) -> None:
+        self.folder, self.application = folder, application
 
     def write(self, rows: Iterable[Row]) -> None:
         """Adds rows to the days they belong to, as new files."""
@@ -62,7 +62,7 @@ class Logs:
             pq.write_table(table, place / f"{uuid4().hex}.parquet")
 
     def period(self, day: int, tables: str = "tables") -> Period:
-        return open_period(APPLICATION, str(self.folder / tables), f"2026-01-{day:02d}", 0)
+        return open_period(self.application, str(self.folder / tables), f"2026-01-{day:02d}", 0)
 
     def build(self, day: int, start: int | None = None, tables: str = "tables") -> list[str]:
         """The days that were built, in this order."""

@@ -23,7 +23,7 @@ from rlbake.registry.versions import ResolvedModel, policy_dir
 from rlbake.specs import Discrete, Number
 from rlbake.tracking.__main__ import main
 from rlbake.training.fitted import read_warm_start
-from tests.period.test_build import Logs, step
+from tests.period.test_build import APPLICATION, Logs, step
 
 NAME = "main.rl.late_logs"
 QUICK = "steps=45,batch_size=16,n_step=1,holdout=0,agent.layers=[4]"
@@ -147,3 +147,19 @@ def test_tensorboard_reads_the_metrics_that_mlflow_has(logs: Logs, tmp_path: Pat
             logged = [(seen.step, seen.value) for seen in client.get_metric_history(model.run_id, name)]
             np.testing.assert_allclose(sorted(set(events)), sorted(set(logged)), rtol=1e-6, err_msg=name)
     assert json.loads(mlflow.artifacts.load_text(f"runs:/{model.run_id}/config.json"))["seed"] == 0
+
+
+def test_logs_of_rules_alone_hold_double_dqn_to_them(spark: SparkSession, tracking_uri: str, tmp_path: Path) -> None:
+    logs = Logs(tmp_path, APPLICATION.replace("LateLogs", "OfRules"))
+    logs.write(
+        step(f"p{i}", f"1 1{hour}:00", x=i % 10, action="ab"[i % 10 > 4], click=1)
+        for i in range(40)
+        for hour in range(3)
+    )
+    logs.build(1)
+    held, free = (trained(logs, QUICK + set_) for set_ in ("", ",agent.conservatism=0"))
+    metrics = [MlflowClient().get_run(model.run_id).data.metrics.get("train/conservatism") for model in (held, free)]
+    assert metrics == [0.01, None]
+    networks = [read_warm_start(policy_dir(model)).variables["network"] for model in (held, free)]
+    assert any(not np.array_equal(one, two) for one, two in zip(*networks, strict=True))
+    assert f"{NAME}/1 comes out again" in said("reproduce", held.uri)
